@@ -1,0 +1,251 @@
+"""Options of each stage: the only place where defaults live.
+
+A YAML file has the same names: one section per stage, and `modality` beside them. Unknown keys are refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from cohort.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """How the source is listed and headers are read.
+
+    Parameters
+    ----------
+    shard_size : int
+        Objects per unit of work. The first shards are smaller, so that a small cohort occupies all workers.
+    follow_links : bool
+        Follow links to directories. Links to files are always read.
+    include, exclude : tuple of str
+        Globs on the path below the root. Objects that match no `include` (if any) or some `exclude` are not listed.
+    gzip_limit_mib : int
+        Largest size to which a gzipped DICOM object is inflated.
+    """
+
+    shard_size: int = 2000
+    follow_links: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    gzip_limit_mib: int = 1024
+
+
+@dataclass(frozen=True)
+class AssembleOptions:
+    """How frames are put together to volumes.
+
+    Parameters
+    ----------
+    bucket_rows : int
+        Images per unit of work; series are kept whole.
+    """
+
+    bucket_rows: int = 50_000
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """How pixels go into Zarr.
+
+    Parameters
+    ----------
+    pixels : bool
+        Read pixels at all. Without, the run ends after `assemble` and still reports.
+    chunk_mib : float
+        Aim for the size of a chunk, whole slices, before compression.
+    batch_mib : float
+        Pixels per unit of work.
+    compression_level : int
+        Level of zstd, after bit shuffling. Every chunk carries a CRC-32C.
+    """
+
+    pixels: bool = True
+    chunk_mib: float = 8
+    batch_mib: float = 64
+    compression_level: int = 1
+
+
+@dataclass(frozen=True)
+class ReduceOptions:
+    """How statistics are merged.
+
+    Parameters
+    ----------
+    group_by : tuple of str
+        Groupings of the stored histograms, beside `Modality`: columns of `series.parquet` or `volumes.parquet`.
+    """
+
+    group_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """When an observation becomes a finding.
+
+    Parameters
+    ----------
+    spacing_disagreement_mm : float
+        SpacingBetweenSlices may differ from the measured spacing by this much: scanners round to 0.01 mm.
+    form_disagreement_mm : float
+        sform and qform may place a corner of the image this far apart: float32 headers round to about 0.01 mm.
+    """
+
+    spacing_disagreement_mm: float = 0.01
+    form_disagreement_mm: float = 0.1
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What the report shows.
+
+    Parameters
+    ----------
+    title : str
+        Heading of the page.
+    min_cell : int
+        Smaller counts of patients read `<min_cell`.
+    """
+
+    title: str = "Cohort report"
+    min_cell: int = 5
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Where the work runs; never changes a result.
+
+    Parameters
+    ----------
+    scheduler : str or None
+        `local`, `threads`, `sync` or the address of a Dask scheduler. None: Dask's own configuration, else `local`.
+    scheduler_file : str or None
+        File written by `dask scheduler --scheduler-file`.
+    workers : int or None
+        Processes of the local cluster; None: one per core.
+    """
+
+    scheduler: str | None = None
+    scheduler_file: str | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """All options of a run.
+
+    Parameters
+    ----------
+    modality : mapping of str to str
+        Glob on the path of a NIfTI image -> Modality, where neither the BIDS suffix nor the sidecar tells. First match wins.
+    """
+
+    modality: Mapping[str, str] = field(default_factory=dict)
+    scan: ScanOptions = ScanOptions()
+    assemble: AssembleOptions = AssembleOptions()
+    ingest: IngestOptions = IngestOptions()
+    reduce: ReduceOptions = ReduceOptions()
+    check: CheckOptions = CheckOptions()
+    report: ReportOptions = ReportOptions()
+    cluster: ClusterOptions = ClusterOptions()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data: what YAML would hold."""
+        return dataclasses.asdict(self)
+
+    def with_options(self, section: str, **changes: Any) -> Config:
+        """Return a copy with options of one section replaced; a value of None leaves the option as it is."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        return dataclasses.replace(self, **{section: _build(type(getattr(self, section)), getattr(self, section), given, section)})
+
+
+def load_config(path: Path) -> Config:
+    """Read a configuration from YAML.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is no mapping, or holds an unknown key or an impossible value.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise ConfigError(f"{path} is not valid YAML; see configs/laptop.yaml for an example") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold sections such as `scan:`; see configs/laptop.yaml")
+    return config_from(data)
+
+
+def config_from(data: Mapping[str, Any]) -> Config:
+    """Build a configuration from plain data; raises ConfigError naming the key that is wrong."""
+    return _build(Config, Config(), data, "")
+
+
+def _build(kind: type[Any], base: Any, data: Mapping[str, Any], where: str) -> Any:
+    """Replace fields of the dataclass `base` by `data`, converted to the types declared."""
+    if not isinstance(data, dict):
+        raise ConfigError(f"`{where}` in the configuration must be a section with options below it")
+    known = {f.name for f in dataclasses.fields(kind)}
+    for key in data:
+        if key not in known:
+            place = f"`{where}` " if where else ""
+            raise ConfigError(f"unknown {place}option `{key}`; known are {', '.join(sorted(known))}")
+    hints = get_type_hints(kind, globalns=globals() | {"Mapping": dict})
+    changes = {}
+    for key, value in data.items():
+        name = f"{where}.{key}" if where else key
+        current = getattr(base, key)
+        if dataclasses.is_dataclass(current):
+            changes[key] = _build(type(current), current, value if value is not None else {}, name)
+        else:
+            changes[key] = _converted(value, hints[key], name)
+    return dataclasses.replace(base, **changes)
+
+
+def _converted(value: Any, hint: Any, name: str) -> Any:
+    text = str(hint)
+    if hint is bool:
+        return _expect(value, bool, "true or false", name)
+    if hint is int:
+        return _positive(_expect(value, int, "a whole number", name), name)
+    if hint is float:
+        return _positive(_expect(value, (int, float), "a number", name), name)
+    if hint is str:
+        return _expect(value, str, "text", name)
+    if text.startswith("tuple"):
+        items = [value] if isinstance(value, str) else _expect(value, (list, tuple), "a list", name)
+        return tuple(_expect(item, str, "a list of texts", name) for item in items)
+    if text.startswith("dict"):
+        entries = _expect(value, dict, "a mapping of glob to Modality", name)
+        return {_expect(k, str, "globs", name): _expect(v, str, "Modalities", name) for k, v in entries.items()}
+    if value is None:
+        return None
+    if "int" in text:
+        return _positive(_expect(value, int, "a whole number", name), name)
+    return _expect(value, str, "text", name)
+
+
+def _expect(value: Any, kind: Any, words: str, name: str) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ConfigError(f"option `{name}` must be {words}, not {value!r}")
+    return value
+
+
+def _positive(value: Any, name: str) -> Any:
+    if value <= 0:
+        raise ConfigError(f"option `{name}` must be above 0, not {value!r}")
+    return value

@@ -1,0 +1,17 @@
+"""Seeded fake cohorts whose truth is known: for the demo, the tests and the benchmarks alike.
+
+The truth comes from the recipe of the images and from nothing else in this package, so that it can judge
+the rest of it.
+"""
+
+from .cohorts import make_cohort, make_series, trap_names
+from .truth import PhantomFile, PhantomTruth, PhantomVolume
+
+__all__ = [
+    "PhantomFile",
+    "PhantomTruth",
+    "PhantomVolume",
+    "make_cohort",
+    "make_series",
+    "trap_names",
+]

@@ -1,0 +1,118 @@
+"""What bytes mean. The only modules that know pydicom, nibabel and the decoders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+from cohort.errors import RejectedError
+from cohort.readers.base import HEAD_BYTES, FrameReader, Neighbour, Row, inflate_head, is_gzip, without_warnings
+from cohort.schema import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["FrameReader", "Neighbour", "Row", "open_frames", "read_header", "without_warnings"]
+
+
+def read_header(
+    file: BinaryIO, size: int, name: str, *, neighbour: Neighbour, gzip_limit: int
+) -> Row:
+    """Decide by content what an object is and read its header.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        The object, open at its beginning.
+    size : int
+        Its size in bytes.
+    name : str
+        Its path; tells nothing about the format, but pairs `.hdr` with `.img` and images with sidecars.
+    neighbour : Neighbour
+        Reads the object beside this one that has the name given.
+    gzip_limit : int
+        Largest size, in bytes, to which a gzipped DICOM object is inflated.
+
+    Returns
+    -------
+    Row
+        Columns of `files`, `status` among them. Nothing is raised for bad bytes.
+    """
+    head = file.read(HEAD_BYTES)
+    if not head:
+        return {"status": Status.NOT_IMAGING, "reason": "empty_file", "is_image": False}
+    container = "gzip" if is_gzip(head) else None
+    inner = inflate_head(head) if container else head
+    try:
+        row = _by_content(file, size, name, head, inner, neighbour, gzip_limit)
+    except RejectedError as rejection:
+        row = {"status": Status.REJECTED, "reason": rejection.reason, "is_image": False}
+        row["format"] = _format(inner)
+    return row | {"container": container}
+
+
+def _by_content(
+    file: BinaryIO,
+    size: int,
+    name: str,
+    head: bytes,
+    inner: bytes,
+    neighbour: Neighbour,
+    gzip_limit: int,
+) -> Row:
+    kind = _format(inner)
+    if kind == "dicom":
+        from cohort.readers import dicom
+
+        return dicom.read_header(file, size, head, gzipped=inner is not head, gzip_limit=gzip_limit)
+    from cohort.readers import nifti
+
+    if kind == "nifti":
+        return nifti.read_header(file, size, name, head, inner, neighbour)
+    if nifti.is_pair_data(name, neighbour):
+        return {"format": "nifti", "status": Status.OK, "is_image": False}
+    return {"status": Status.NOT_IMAGING, "reason": "not_dicom_or_nifti", "is_image": False}
+
+
+def _format(inner: bytes) -> str | None:
+    """Return dicom, nifti or None for the first bytes of an object."""
+    from cohort.readers.nifti import looks_like_nifti
+
+    if inner[128:132] == b"DICM":
+        return "dicom"
+    if looks_like_nifti(inner):
+        return "nifti"
+    return "dicom" if _starts_like_dicom(inner) else None
+
+
+def _starts_like_dicom(inner: bytes) -> bool:
+    """Tell whether bytes without preamble begin with an element of group 0002 or 0008, in either endian."""
+    if len(inner) < 132:
+        return False
+    group = inner[:2]
+    if group not in (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08"):
+        return False
+    if inner[4:6].isalpha() and inner[4:6].isupper():
+        return True
+    length = int.from_bytes(inner[4:8], "little" if group[1] == 0 else "big")
+    return 0 < length <= 1024
+
+
+def open_frames(file: BinaryIO, frame_row: Mapping[str, object], *, gzip_limit: int) -> FrameReader:
+    """Open the pixels of one object.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        The object, open; closed by `FrameReader.close`.
+    frame_row : mapping
+        A row of `frames`: what the scan recorded about the pixels.
+    gzip_limit : int
+        Largest size, in bytes, to which a gzipped DICOM object is inflated.
+    """
+    if frame_row["format"] == "nifti":
+        from cohort.readers.nifti_pixels import NiftiFrames
+
+        return NiftiFrames(file, frame_row)
+    from cohort.readers import dicom_pixels
+
+    return dicom_pixels.open_frames(file, frame_row, gzip_limit)

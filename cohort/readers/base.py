@@ -1,0 +1,119 @@
+"""What a reader is, and what all readers share."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import warnings
+import zlib
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from cohort.errors import RejectedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+Row = dict[str, Any]
+"""Columns of `files` that the bytes of one object tell; absent keys are null."""
+
+Neighbour = Callable[[str, int], "bytes | None"]
+"""Reads the object beside this one: name and how many bytes at most; None where there is no such object."""
+
+HEAD_BYTES = 16 * 1024
+"""The first read; it decides what an object is and holds most headers."""
+
+_TAIL_BYTES = 4 * 1024
+_GZIP_MAGIC = b"\x1f\x8b\x08"
+
+
+class FrameReader(Protocol):
+    """Reads the stored values of the frames of one object, one after the other."""
+
+    decoder: str
+    """What decodes, with its version."""
+
+    def read(self, frame: int) -> NDArray[np.generic]:
+        """Return one frame, (rows, columns) or (rows, columns, channels); raises RejectedError."""
+        ...
+
+    def close(self) -> None:
+        """Release the object; checks what can be checked only at its end."""
+        ...
+
+
+def is_gzip(head: bytes) -> bool:
+    """Tell whether bytes begin a gzip stream."""
+    return head.startswith(_GZIP_MAGIC)
+
+
+def inflate_head(head: bytes, limit: int = HEAD_BYTES) -> bytes:
+    """Inflate the beginning of a gzip stream, at most `limit` bytes; empty where it is damaged."""
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, limit)
+    except zlib.error:
+        return b""
+
+
+def inflate(file: BinaryIO, limit: int) -> io.BytesIO:
+    """Inflate a whole gzip stream into memory; raises RejectedError above `limit` bytes or where it is damaged."""
+    file.seek(0)
+    decompressor = zlib.decompressobj(wbits=31)
+    out = io.BytesIO()
+    try:
+        while not decompressor.eof:
+            block = file.read(1 << 20)
+            if not block:
+                raise RejectedError("gzip_truncated")
+            out.write(decompressor.decompress(block, limit + 1 - out.tell()))
+            if out.tell() > limit or decompressor.unconsumed_tail:
+                raise RejectedError("gzip_too_large")
+    except zlib.error:
+        raise RejectedError("gzip_damaged") from None
+    out.seek(0)
+    return out
+
+
+def key_of(*parts: str) -> str:
+    """Return the hex digest that stands for identifiers; 20 digits keep a billion apart."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:20]
+
+
+def key_of_bytes(file: BinaryIO, size: int, head: bytes) -> str:
+    """Return a digest of an object without an identifier: its size, its beginning and its end."""
+    file.seek(max(0, size - _TAIL_BYTES))
+    tail = file.read(_TAIL_BYTES)
+    return hashlib.sha256(b"%d\0%b\0%b" % (size, head, tail)).hexdigest()[:20]
+
+
+_quiet_lock = threading.Lock()
+_quiet_depth = 0
+_quiet_saved: Any = None
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keep the libraries' warnings away: they quote header values.
+
+    Filters are global to the process, so nested and concurrent uses are counted: the first one sets them,
+    the last one restores what was there.
+    """
+    global _quiet_depth, _quiet_saved  # noqa: PLW0603
+    with _quiet_lock:
+        if _quiet_depth == 0:
+            _quiet_saved = warnings.catch_warnings()
+            _quiet_saved.__enter__()
+            warnings.simplefilter("ignore")
+        _quiet_depth += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_depth -= 1
+            if _quiet_depth == 0:
+                _quiet_saved.__exit__(None, None, None)

@@ -1,0 +1,46 @@
+"""The report: aggregate tables and privacy-safe columns -> one HTML page and its numbers as JSON.
+
+`safe` is the only module that touches the run folder; `summary` and its neighbours turn tables into plain
+data (`report.json`); `charts` and `page` turn plain data into the page. Nothing here starts Dask or writes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cohort.config import ReportOptions
+    from cohort.store import RunFolder
+
+__all__ = ["build"]
+
+
+def build(run: RunFolder, options: ReportOptions) -> tuple[str, str]:
+    """Return the report as HTML and its numbers as JSON.
+
+    The same tables, configuration and library versions give the same bytes: no time, host or random id.
+
+    Parameters
+    ----------
+    run : RunFolder
+        A run whose stages `scan` and `assemble` are committed; what later stages add is shown if it is there.
+    options : ReportOptions
+        Title and the smallest count of patients that is shown.
+
+    Returns
+    -------
+    tuple of str
+        Text of `report.html` and of `report.json`.
+
+    Raises
+    ------
+    MissingStageError
+        If the headers or volumes were never committed.
+    """
+    import json
+
+    from cohort.report import page, safe, summary
+
+    data = summary.summarise(safe.SafeRun(run), options)
+    text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n"
+    return page.render(data), text

@@ -1,0 +1,380 @@
+"""The run folder: names, versions, atomic commit, opening Parquet and Zarr.
+
+Everything is written under a temporary name, flushed, synced and renamed. A stage is done when its commit
+record `stages/<stage>.json` exists: it lists every artefact with size and SHA-256 and is written last.
+Nothing that no record lists is ever read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cohort import schema
+from cohort.errors import FormatError, MissingStageError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import pyarrow as pa
+    import zarr
+
+STAGES = ("scan", "assemble", "ingest", "reduce", "check", "report")
+
+# Where each table lies, and the stage whose commit makes it readable.
+_PLACES: dict[str, tuple[str, str]] = {
+    "manifest": ("manifest", "scan"),
+    "files": ("files", "scan"),
+    "series": ("series.parquet", "assemble"),
+    "volumes": ("volumes.parquet", "assemble"),
+    "frames": ("frames", "assemble"),
+    "outcomes": ("statistics/outcomes", "ingest"),
+    "partials": ("statistics/partials", "ingest"),
+    "statistics": ("statistics/volumes.parquet", "reduce"),
+    "histograms": ("statistics/histograms.parquet", "reduce"),
+    "spacing": ("statistics/spacing.parquet", "reduce"),
+    "findings": ("findings.parquet", "check"),
+}
+
+_TEMPORARY = ".tmp-"  # prefix of what is not yet committed; swept at the start of a run
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One committed file: its path below OUT, size in bytes, SHA-256 and rows (tables only)."""
+
+    path: str
+    size: int
+    sha256: str
+    rows: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"path": self.path, "size": self.size, "sha256": self.sha256, "rows": self.rows}
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of plain data in canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Parameters
+    ----------
+    path : Path
+        OUT. Nothing is created until the first write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    # -- what is there -------------------------------------------------------------------------------------
+
+    def check_usable(self) -> None:
+        """Raise OutputError unless OUT is new, empty or a run folder of this format version."""
+        if self.path.is_file():
+            raise OutputError(f"{self.path} is a file; name a folder for the results")
+        if not self.path.exists() or self._is_run():
+            return
+        if any(self.path.iterdir()):
+            raise OutputError(f"{self.path} holds something else; name a new or empty folder with -o")
+
+    def _is_run(self) -> bool:
+        if not (self.path / "run.json").is_file():
+            return False
+        version = self.info().get("format_version")
+        if version != schema.FORMAT_VERSION:
+            raise OutputError(
+                f"{self.path} has format version {version}, this cohort writes {schema.FORMAT_VERSION}; "
+                "use the version that made it, or a new folder"
+            )
+        return True
+
+    def check_opened(self) -> None:
+        """Raise OutputError unless OUT is a run folder."""
+        if not self.path.is_dir() or not self._is_run():
+            raise OutputError(f"{self.path} is not a run folder; make one with: cohort run SOURCE -o {self.path}")
+
+    def info(self) -> dict[str, Any]:
+        """Return `run.json`; empty before the first write."""
+        path = self.path / "run.json"
+        if not path.is_file():
+            return {}
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError):
+            raise OutputError(f"{path} is damaged; begin anew with --restart") from None
+        return data if isinstance(data, dict) else {}
+
+    def record(self, stage: str) -> dict[str, Any] | None:
+        """Return the commit record of a stage, None where it has not been committed."""
+        path = self.path / "stages" / f"{stage}.json"
+        if not path.is_file():
+            return None
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if data.get("format_version") != schema.FORMAT_VERSION:
+            raise FormatError(f"stage {stage} has format version {data.get('format_version')}; begin anew with --restart")
+        return data
+
+    def is_current(self, stage: str, inputs: str) -> bool:
+        """Tell whether a stage was committed from these inputs and all it wrote is still there."""
+        record = self.record(stage)
+        if record is None or record["inputs"] != inputs:
+            return False
+        sizes = ((self.path / a["path"], a["size"]) for a in record["artefacts"])
+        return all(path.is_file() and path.stat().st_size == size for path, size in sizes)
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def has(self, table: str) -> bool:
+        """Tell whether a table has been committed."""
+        return self.record(_PLACES[table][1]) is not None and bool(self.parts(table))
+
+    def parts(self, table: str) -> list[Path]:
+        """Return the committed Parquet files of a table, in order."""
+        place, stage = _PLACES[table]
+        record = self.record(stage)
+        if record is None:
+            raise MissingStageError(f"{self.path} has no {table} yet; run: cohort {stage} {self.path}")
+        return [
+            self.path / a["path"]
+            for a in record["artefacts"]
+            if a["path"] == place or a["path"].startswith(place + "/")
+        ]
+
+    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read a table, or some columns of it, whole."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        wanted = getattr(schema, table.upper()).arrow(columns)
+        tables = [pq.read_table(path, columns=wanted.names, partitioning=None) for path in self.parts(table)]
+        return pa.concat_tables([t.select(wanted.names).cast(wanted) for t in tables]) if tables else wanted.empty_table()
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def write_table(self, name: str, table: pa.Table, encoding: Mapping[str, str] | None = None) -> Artefact:
+        """Write one Parquet file below OUT, atomically; the same table gives the same bytes."""
+        import pyarrow.parquet as pq
+
+        def write(temporary: Path) -> None:
+            options: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
+            if encoding:
+                columns = [field.name for field in table.schema if field.name not in ("bins", "counts")]
+                options |= {"use_dictionary": columns, "column_encoding": dict(encoding)}
+            pq.write_table(table, temporary, **options)
+
+        return self._write(name, write, rows=table.num_rows)
+
+    def write_text(self, name: str, text: str) -> Artefact:
+        """Write one text file below OUT, atomically."""
+        return self._write(name, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    def write_json(self, name: str, data: Any) -> Artefact:
+        """Write plain data as JSON below OUT, atomically."""
+        return self.write_text(name, json.dumps(data, indent=1, sort_keys=True, ensure_ascii=True) + "\n")
+
+    def _write(self, name: str, write: Any, rows: int | None = None) -> Artefact:
+        final = self.path / name
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = final.with_name(f"{_TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{final.name}")
+        try:
+            write(temporary)
+            _sync(temporary)
+            artefact = self.artefact_of(temporary, name, rows)
+            temporary.replace(final)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync(final.parent)
+        return artefact
+
+    def artefact_of(self, path: Path, name: str, rows: int | None = None) -> Artefact:
+        """Describe a file that exists."""
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return Artefact(name, path.stat().st_size, sha256, rows)
+
+    def part_name(self, table: str, number: int, inputs: Any) -> str:
+        """Name of a part; it carries the digest of what it was made from, so existing means done."""
+        return f"{_PLACES[table][0]}/part-{number:05d}-{digest(inputs)[:12]}.parquet"
+
+    def existing_part(self, name: str) -> Artefact | None:
+        """Return a part written earlier, None where it is missing or cannot be opened."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.path / name
+        try:
+            rows = pq.read_metadata(path).num_rows
+        except (OSError, pa.ArrowInvalid):
+            return None
+        return self.artefact_of(path, name, rows)
+
+    def commit(
+        self, stage: str, inputs: str, artefacts: Iterable[Artefact], counts: Mapping[str, Any], extra: Any = None
+    ) -> dict[str, Any]:
+        """Write the commit record of a stage and remove parts of earlier inputs."""
+        kept = sorted(artefacts, key=lambda a: a.path)
+        record = {
+            "format_version": schema.FORMAT_VERSION,
+            "stage": stage,
+            "inputs": inputs,
+            "artefacts": [a.as_dict() for a in kept],
+            "counts": dict(counts),
+            "extra": extra,
+        }
+        self.write_json(f"stages/{stage}.json", record)
+        self._sweep_parts(stage, {a.path for a in kept})
+        return record
+
+    def withdraw(self, stages: Iterable[str]) -> None:
+        """Take back the commit of stages whose inputs are about to change."""
+        for stage in stages:
+            (self.path / "stages" / f"{stage}.json").unlink(missing_ok=True)
+
+    def _sweep_parts(self, stage: str, kept: set[str]) -> None:
+        folders = [place for place, owner in _PLACES.values() if owner == stage and not place.endswith(".parquet")]
+        for folder in folders:
+            for path in (self.path / folder).glob("*.parquet"):
+                if path.relative_to(self.path).as_posix() not in kept:
+                    path.unlink()
+
+    def sweep(self) -> None:
+        """Remove what an interrupted run left half written."""
+        if self.path.is_dir():
+            for path in [*self.path.glob(f"**/{_TEMPORARY}*")]:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove everything a run wrote; OUT must be a run folder."""
+        self.check_opened()
+        for path in self.path.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    # -- volumes in Zarr -----------------------------------------------------------------------------------
+
+    def open_volume(self, zarr_path: str) -> zarr.Array[Any]:
+        """Open the array of a committed volume, read-only.
+
+        Parameters
+        ----------
+        zarr_path : str
+            `zarr_path` of the volume: its folder below `volumes.zarr`.
+
+        Raises
+        ------
+        FormatError
+            If the volume was never committed: a missing chunk would read as zeros.
+        """
+        import zarr
+
+        folder = self.path / "volumes.zarr" / zarr_path
+        if not (folder / "commit.json").is_file():
+            raise FormatError("the volume has no commit record; run `cohort ingest` again")
+        array = zarr.open_array(folder / "0", mode="r")
+        assert isinstance(array, zarr.Array)
+        return array
+
+    def volume_attributes(self, zarr_path: str) -> dict[str, Any]:
+        """Return the attributes of a committed volume: `ome` and `cohort`."""
+        import zarr
+
+        return dict(zarr.open_group(self.path / "volumes.zarr" / zarr_path, mode="r").attrs)
+
+    def volume_commit(self, zarr_path: str) -> dict[str, Any] | None:
+        """Return the commit record of a volume, None where there is none."""
+        path = self.path / "volumes.zarr" / zarr_path / "commit.json"
+        if not path.is_file():
+            return None
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return data
+
+    def new_volume(self, zarr_path: str) -> PendingVolume:
+        """Begin a volume; it becomes visible with its `commit`."""
+        final = self.path / "volumes.zarr" / zarr_path
+        return PendingVolume(final, final.parent / f"{_TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{final.name}")
+
+    def keep_volumes(self, zarr_paths: set[str]) -> None:
+        """Remove volumes that are not of this run any more, and describe the hierarchy as Zarr groups."""
+        import zarr
+
+        root = self.path / "volumes.zarr"
+        if not root.is_dir():
+            return
+        for folder in root.glob("*/*/commit.json"):
+            if folder.parent.relative_to(root).as_posix() not in zarr_paths:
+                shutil.rmtree(folder.parent)
+        for group in (root, *(p for p in sorted(root.iterdir()) if p.is_dir())):
+            zarr.open_group(group, mode="a", zarr_format=3)
+
+
+@dataclass(frozen=True)
+class PendingVolume:
+    """A volume being written, out of sight until committed."""
+
+    final: Path
+    temporary: Path
+
+    def create(
+        self, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, dimension_names: Sequence[str],
+        attributes: Mapping[str, Any], compression_level: int,
+    ) -> zarr.Array[Any]:  # fmt: skip
+        """Create group and array `0` (Zarr v3): zstd after bit shuffling, a CRC-32C per chunk, no chunk left out."""
+        import zarr
+        from zarr.codecs import BloscCodec, Crc32cCodec
+
+        group = zarr.create_group(self.temporary, zarr_format=3, attributes=dict(attributes))
+        array = group.create_array(
+            "0",
+            shape=shape,
+            chunks=chunks,
+            dtype=dtype,
+            dimension_names=list(dimension_names),
+            compressors=[BloscCodec(cname="zstd", clevel=compression_level, shuffle="bitshuffle"), Crc32cCodec()],
+            fill_value=0,
+            config={"write_empty_chunks": True},
+        )
+        assert isinstance(array, zarr.Array)
+        return array
+
+    def update_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Replace the attributes of the group."""
+        import zarr
+
+        zarr.open_group(self.temporary, mode="a").attrs.put(dict(attributes))
+
+    def commit(self, record: Mapping[str, Any]) -> None:
+        """Count the chunks, write the commit record, sync and rename."""
+        chunks = sum(1 for p in (self.temporary / "0" / "c").glob("**/*") if p.is_file())
+        expected = int(record["chunks"])
+        if chunks != expected:
+            raise FormatError(f"{chunks} chunks written, {expected} expected; the disk may be full")
+        text = json.dumps(dict(record), indent=1, sort_keys=True) + "\n"
+        (self.temporary / "commit.json").write_text(text, encoding="utf-8")
+        for path in self.temporary.glob("**/*"):
+            _sync(path)
+        if self.final.exists():
+            shutil.rmtree(self.final)
+        self.temporary.rename(self.final)
+        _sync(self.final.parent)
+
+    def drop(self) -> None:
+        """Remove what was written so far."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
