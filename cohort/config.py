@@ -192,7 +192,8 @@ def load_config(path: Path) -> Config:
 
 def config_from(data: Mapping[str, Any]) -> Config:
     """Build a configuration from plain data; raises ConfigError naming the key that is wrong."""
-    return _build(Config, Config(), data, "")
+    config: Config = _build(Config, Config(), data, "")
+    return config
 
 
 def _build(kind: type[Any], base: Any, data: Mapping[str, Any], where: str) -> Any:

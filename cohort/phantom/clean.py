@@ -7,7 +7,7 @@ from typing import Any
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
-from .dicom import SAGITTAL, Series, Stack, evenly, recipe_for, write_series
+from .dicom import SAGITTAL, Elements, Series, Stack, evenly, recipe_for, write_series
 from .headers import SCANNERS, Scan, make_uid, patient
 from .multiframe import write_enhanced_mr, write_ultrasound
 from .protocols import Bits, Protocol, cr, ct, ct_unsigned, mg, mr, pt, screen, us
@@ -137,13 +137,17 @@ def _third_set(study: _Study) -> list[Written]:
             recipe_for(protocol, name, study.seed, (12, 64, 64)),
             first_number=12 * (echo - 1) + 1,
             truth={"findings": ("GEO-MIXED-SERIES",)},
-            elements=lambda time, index, echo=echo, te=milliseconds: {"EchoNumbers": echo, "EchoTime": te},  # type: ignore[misc]
+            elements=_echo(echo, milliseconds),
         )
         written.append(write_series(study.root, series))
     slopes = tuple(round(0.731 + 0.017 * index, 3) for index in range(24))
     whole_body = Stack(evenly(24, 3.27), (4.07, 4.07), thickness=3.27)
     pet = study.series("pt-wb", pt(), (24, 48, 48), whole_body, recipe={"slopes": slopes}, elements=_tracer)
     return [*written, write_series(study.root, pet)]
+
+
+def _echo(number: int, milliseconds: str) -> Elements:
+    return lambda time, index: {"EchoNumbers": number, "EchoTime": milliseconds}
 
 
 def _tracer(time: int, index: int) -> dict[str, Any]:

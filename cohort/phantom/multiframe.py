@@ -25,13 +25,13 @@ from .protocols import ENHANCED_MR_STORAGE
 from .truth import PhantomFile, Written
 from .voxels import stored_frame
 
-_SAME_IN_ALL_FRAMES = (
+# The functional groups say these; the top level of an enhanced object does not.
+_SAID_BY_GROUPS = (
     "AcquisitionNumber",
     "EchoTime",
     "EchoNumbers",
     "FlipAngle",
     "RepetitionTime",
-    "FrameOfReferenceUID",
     "PositionReferenceIndicator",
     "ScanningSequence",
     "SequenceVariant",
@@ -50,13 +50,10 @@ def write_enhanced_mr(root: Path, series: Series) -> Written:
     assert stack is not None
     bits = series.scan.protocol.bits
     header = base_header(series.scan)
-    frame_of_reference = header.FrameOfReferenceUID
-    for keyword in _SAME_IN_ALL_FRAMES:
-        if keyword in header and keyword != "FrameOfReferenceUID":
-            delattr(header, keyword)
+    for keyword in _SAID_BY_GROUPS:
+        header.pop(keyword, None)
     add_pixel_description(header, recipe, bits)
     header.SOPClassUID = ENHANCED_MR_STORAGE
-    header.FrameOfReferenceUID = frame_of_reference
     header.AcquisitionContrast, header.ContentQualification = "T1", "RESEARCH"
     header.VolumetricProperties, header.ComplexImageComponent = "VOLUME", "MAGNITUDE"
     # Interleaved, even slices first: the order of the frames is not the order in space.
@@ -68,7 +65,10 @@ def write_enhanced_mr(root: Path, series: Series) -> Written:
         [_frame_groups(series, stack, index) for index in order]
     )
     frames = [stored_frame(recipe, 0, index) for index in order]
-    elements = {"InstanceNumber": 1, "PixelData": pixel_element(frames, bits.stored, series.syntax)}
+    elements: dict[str, Any] = {
+        "InstanceNumber": 1,
+        "PixelData": pixel_element(frames, bits.stored, series.syntax),
+    }
     return _write_object(root, series, header, elements, ENHANCED_MR_STORAGE)
 
 
@@ -152,7 +152,7 @@ def write_ultrasound(root: Path, series: Series) -> Written:
     )
     header.SequenceOfUltrasoundRegions = Sequence([region])
     frames = [stored_frame(recipe, time, 0) for time in range(recipe.timepoints)]
-    elements = {
+    elements: dict[str, Any] = {
         "InstanceNumber": 1,
         "PixelData": pixel_element(frames, series.scan.protocol.bits.stored, series.syntax),
     }
@@ -163,6 +163,8 @@ def _write_object(
     root: Path, series: Series, header: Dataset, elements: dict[str, Any], sop_class: str
 ) -> Written:
     """Write a series that is one file."""
+    # Optional, and of little use for many frames at once.
+    elements |= {"SmallestImagePixelValue": None, "LargestImagePixelValue": None}
     encoder = EncodedHeader(header, ExplicitVRLittleEndian)
     folder = root / series.folder
     folder.mkdir(parents=True, exist_ok=True)

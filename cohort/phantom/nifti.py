@@ -25,11 +25,11 @@ _HEADERS = {"single": Nifti1Header, "pair": Nifti1PairHeader, "nifti2": Nifti2He
 _SPACING = (1.5, 1.25, 2.0)  # of x, y and z in mm, unless the image says otherwise
 
 
-def scaled_axes(spacing: tuple[float, float, float], degrees: float = 0.0) -> Affine:
+def scaled_axes(spacing: tuple[float, ...], degrees: float = 0.0) -> Affine:
     """Affine (RAS) of that spacing, turned about z."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     affine = np.eye(4)
-    affine[:3, :3] = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]) * np.array(spacing)
+    affine[:3, :3] = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]) * np.array(spacing[:3])
     affine[:3, 3] = (-40.0, -50.0, -30.0)
     return affine
 
@@ -103,7 +103,7 @@ def nifti_bytes(image: Nifti) -> tuple[bytes, bytes]:
     header.set_data_shape(shape)
     header.set_zooms(image.spacing[: len(shape)])
     header.set_xyzt_units(*image.units)
-    affine = scaled_axes(image.spacing[:3]) if image.affine is None else image.affine  # type: ignore[arg-type]
+    affine = scaled_axes(image.spacing) if image.affine is None else image.affine
     header.set_qform(affine, image.codes[1])
     header.set_sform(affine, image.codes[0])
     header["scl_slope"], header["scl_inter"] = recipe.slope(0, 0), recipe.intercept(0, 0)

@@ -85,7 +85,7 @@ class PhantomVolume:
         return padding_mask(self.recipe)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PhantomFile:
     """One file of the tree and what must become of it.
 

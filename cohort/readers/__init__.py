@@ -77,7 +77,7 @@ def _format(inner: bytes) -> str | None:
     """Return dicom, nifti or None for the first bytes of an object."""
     from cohort.readers.nifti import looks_like_nifti
 
-    if inner[128:132] == b"DICM":
+    if inner[128:132] == b"DICM" or inner.startswith(b"DICM"):
         return "dicom"
     if looks_like_nifti(inner):
         return "nifti"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import pydicom
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.tag import Tag
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from cohort.errors import RejectedError
 from cohort.readers.base import Row, inflate, key_of, key_of_bytes
@@ -26,8 +31,10 @@ PARSER = f"pydicom {pydicom.__version__}"
 
 _PIXEL_KEYWORDS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
 _UNDEFINED = 0xFFFFFFFF
+_LONG_VRS = (b"OB", b"OW", b"UN", b"OF", b"OD", b"OV")
+_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, None)
 _RAW_TEXT_LIMIT = 64  # enough to see what is wrong with a value
-_COLUMNS = [(column, tag_for_keyword(column.name)) for column in DICOM_COLUMNS]
+_COLUMNS = [(column, Tag(column.name)) for column in DICOM_COLUMNS]
 _NOT_IMAGES = ("1.2.840.10008.1.3.10",)  # Media Storage Directory: DICOMDIR
 
 
@@ -60,7 +67,7 @@ def read_header(file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_l
     stored, stored_size = file, size
     if gzipped:
         file = inflate(file, gzip_limit)
-        size = len(file.getbuffer())  # type: ignore[attr-defined]
+        size = len(file.getbuffer())
     dataset = _parse(file)
     row = _values(dataset)
     row |= {"format": "dicom", "parser": PARSER, "status": Status.OK}
@@ -103,7 +110,7 @@ def _values(dataset: Dataset) -> Row:
             continue
         raw = dataset.get_item(tag)
         try:
-            value = _converted(dataset[tag].value, column.type)  # type: ignore[index]
+            value = _converted(dataset[tag].value, column.type)
         except Exception:
             unparsed.append(f"{column.name}={_raw_text(raw)}")
             continue
@@ -180,7 +187,7 @@ def _add_pixels(row: Row, dataset: Dataset, file: BinaryIO, size: int) -> None:
     row["is_image"] = True
     row["pixel_offset"], row["pixel_length"] = offset, length
     left = size - offset
-    expected = expected_length(row)
+    expected = expected_length(row) if row["TransferSyntaxUID"] in _NATIVE else None
     if length is None:
         cut = left <= 0
     else:
@@ -194,19 +201,20 @@ def _pixel_element(dataset: Dataset, file: BinaryIO) -> tuple[int, int | None] |
     implicit, little = dataset.original_encoding
     start = file.tell()
     element = file.read(12)
-    order = "little" if little else "big"
+    order: Literal["little", "big"] = "little" if little else "big"
     if len(element) < 8:
         return None
-    tag = int.from_bytes(element[:2], order) << 16 | int.from_bytes(element[2:4], order)  # type: ignore[arg-type]
+    tag = int.from_bytes(element[:2], order) << 16 | int.from_bytes(element[2:4], order)
     if tag not in _PIXEL_KEYWORDS:
         return None
-    explicit_long = not implicit and element[4:6] in (b"OB", b"OW", b"UN", b"OF", b"OD", b"OV")
-    field = element[8:12] if explicit_long else element[4:8]
-    if not implicit and not explicit_long:
-        field = element[6:8]
-    length = int.from_bytes(field, order)  # type: ignore[arg-type]
-    offset = start + (12 if explicit_long else 8)
-    return offset, None if explicit_long and length == _UNDEFINED else length
+    # Some writers mix: what stands where the VR should tells how this one element is encoded.
+    explicit = not implicit and element[4:6].isalpha()
+    if explicit and element[4:6] in _LONG_VRS:
+        offset, field = start + 12, element[8:12]
+    else:
+        offset, field = start + 8, element[6:8] if explicit else element[4:8]
+    length = int.from_bytes(field, order)
+    return offset, None if length == _UNDEFINED else length
 
 
 def _ends_inside_header(dataset: Dataset, file: BinaryIO, size: int) -> bool:

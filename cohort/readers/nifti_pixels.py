@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import nibabel
 import numpy as np
@@ -48,12 +48,7 @@ class NiftiFrames:
         self._gzip = is_gzip(file.read(3))
         file.seek(0)
         self._stream: Any = igzip.IGzipFile(fileobj=file, mode="rb") if self._gzip else file
-        self._decoder = f"nibabel {nibabel.__version__}" + (", isal" if self._gzip else "")
-
-    @property
-    def decoder(self) -> str:  # type: ignore[override]
-        """What decodes, with its version."""
-        return self._decoder
+        self.decoder = f"nibabel {nibabel.__version__}" + (", isal" if self._gzip else "")
 
     def read(self, frame: int) -> NDArray[np.generic]:
         """Return one slice, (rows, columns) or (rows, columns, channels) for colour and complex values."""
@@ -88,11 +83,10 @@ def _read_fully(stream: Any, count: int) -> bytes:
     return blocks.getvalue()
 
 
-def _plain(values: NDArray[np.generic]) -> NDArray[np.generic]:
+def _plain(values: NDArray[Any]) -> NDArray[np.generic]:
     """Return numbers in native order; the fields of RGB(A) and the parts of complex values become channels."""
     if values.dtype.fields:
-        names = cast("tuple[str, ...]", values.dtype.names)
-        return np.stack([values[name] for name in names], axis=-1)
+        return np.stack([values[name] for name in values.dtype.fields], axis=-1)
     native = values.astype(values.dtype.newbyteorder("="), copy=False)
     if np.iscomplexobj(native):
         return np.stack([native.real, native.imag], axis=-1)

@@ -56,9 +56,9 @@ def _capped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*rows[:MOST_ROWS], {"label": f"{len(rest)} more", **sums}]
 
 
-def distribution(labels: Iterable[str], by_label: bool = False) -> list[dict[str, Any]]:
-    """Return the count of each label, most frequent first, or in the order of the labels."""
-    ranked = sorted(Counter(labels).items(), key=lambda item: (item[0] if by_label else -item[1], item[0]))
+def distribution(labels: Iterable[str] | Counter[str]) -> list[dict[str, Any]]:
+    """Return the count of each label, most frequent first."""
+    ranked = sorted(Counter(labels).items(), key=lambda item: (-item[1], item[0]))
     return _capped([{"label": label, "count": count} for label, count in ranked])
 
 
@@ -99,7 +99,7 @@ def encodings(run: SafeRun) -> dict[str, Any]:
         formats[shown.get(row["format"], names.label(row["format"])) + packed] += row["count_all"]
         if row["format"] == "dicom" and row["is_image"]:
             syntaxes[names.transfer_syntax(row["TransferSyntaxUID"])] += row["count_all"]
-    return {"formats": distribution(formats.elements()), "transfer_syntaxes": distribution(syntaxes.elements())}
+    return {"formats": distribution(formats), "transfer_syntaxes": distribution(syntaxes)}
 
 
 def totals(run: SafeRun) -> dict[str, int]:

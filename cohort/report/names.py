@@ -117,3 +117,13 @@ def number(value: float | None) -> str:
     else:
         text = f"{value:.4g}"
     return text.replace("-", "\u2212")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun in the right number."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def plain(value: str | None) -> str:
+    """Return one of our own words as it is; empty where there is none."""
+    return value or ""

@@ -181,6 +181,16 @@ def test_tilted_positions_lean_by_twenty_degrees(phantom: PhantomTruth) -> None:
     assert np.degrees(np.arccos(cosine)) == pytest.approx(20.0, abs=1e-4)
 
 
+def test_the_second_acquisition_lies_where_described(phantom: PhantomTruth) -> None:
+    volumes = {volume.name: volume for volume in phantom.volumes}
+
+    def lowest(name: str) -> float:
+        return min(float(header.ImagePositionPatient[2]) for header in images_of(phantom, volumes[name]))
+
+    assert lowest("two-acquisitions-2") == lowest("two-acquisitions-1")
+    assert lowest("two-acquisitions-offset-2") - lowest("two-acquisitions-offset-1") == pytest.approx(0.7)
+
+
 def test_spacing_without_a_stack(phantom: PhantomTruth) -> None:
     for volume in dicom_volumes(phantom):
         header = images_of(phantom, volume)[0]

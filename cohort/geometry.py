@@ -1,0 +1,252 @@
+"""Affine, slice order, spacing and regularity: pure NumPy on positions and orientations.
+
+All lengths are millimetres, all directions patient coordinates as DICOM has them (LPS: towards left, posterior,
+head). A frame is placed by ImagePositionPatient, the centre of its first voxel, and ImageOrientationPatient, the
+direction cosines of its rows and of its columns (PS3.3 C.7.6.2.1.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+SAME_PLACE_MM = 0.01
+"""Frames closer than this show the same place: DS values are rounded to about 0.001 mm."""
+
+SAME_DIRECTION = 1e-3
+"""Direction cosines that differ less are one orientation: scanners jitter by 1e-6 to 1e-4."""
+
+UNIFORM_RELATIVE, UNIFORM_MM = 0.01, 0.01
+"""Gaps are equal within 1 % or 0.01 mm, whichever is larger: the strictest of the tools in use (highdicom, Slicer)."""
+
+DRIFT_MM = 0.05
+"""In-plane offset that rounding of positions cannot explain."""
+
+MISSING_RATIO = 0.1
+"""A gap within 10 % of a multiple of the spacing is a hole; anything else is another kind of irregularity."""
+
+ORTHONORMAL = 1e-3
+"""Deviation of length and angle of the direction cosines that rounding explains."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What the positions of the frames of one stack say. Lengths in mm, angles in degrees.
+
+    Parameters
+    ----------
+    order : array of int
+        Frames sorted by their position along the normal, ascending.
+    projections : array of float
+        Positions along the normal, in that order.
+    spacing : float or None
+        Median gap; None where there is a single position.
+    min_gap, max_gap : float or None
+        Extremes of the gaps.
+    missing : int
+        Slices lacking inside the stack.
+    uniform : bool
+        All gaps are equal.
+    unique : bool
+        No two frames share a position.
+    drift_row, drift_col : float
+        Largest offset along the rows, along the columns.
+    tilt : float
+        Angle between the line of the positions and the normal.
+    step : array (3,) or None
+        Vector from one slice to the next; sheared where there is tilt.
+    """
+
+    order: NDArray[np.intp]
+    projections: Floats
+    spacing: float | None
+    min_gap: float | None
+    max_gap: float | None
+    missing: int
+    uniform: bool
+    unique: bool
+    drift_row: float
+    drift_col: float
+    tilt: float
+    step: Floats | None
+
+
+def slice_normal(orientation: Sequence[float] | Floats) -> Floats:
+    """Return the unit normal, rows x columns, of an orientation of 6 cosines."""
+    cosines = np.asarray(orientation, dtype=np.float64)
+    normal = np.cross(cosines[:3], cosines[3:])
+    length = float(np.linalg.norm(normal))
+    return normal / length if length > 0 else normal
+
+
+def is_orthonormal(orientation: Sequence[float] | Floats) -> bool:
+    """Tell whether the two directions have unit length and a right angle between them."""
+    rows, columns = np.asarray(orientation[:3], dtype=np.float64), np.asarray(orientation[3:], dtype=np.float64)
+    lengths = abs(np.linalg.norm(rows) - 1) <= ORTHONORMAL and abs(np.linalg.norm(columns) - 1) <= ORTHONORMAL
+    return bool(lengths and abs(rows @ columns) <= ORTHONORMAL)
+
+
+def obliquity_degrees(normal: Floats) -> float:
+    """Return the angle between a normal and the nearest patient axis."""
+    nearest = float(np.max(np.abs(normal)))
+    return float(np.degrees(np.arccos(min(1.0, nearest))))
+
+
+def measure_stack(positions: Floats, orientation: Floats) -> Stack:
+    """Project positions on the normal and measure what lies between them.
+
+    Parameters
+    ----------
+    positions : array (n, 3)
+        ImagePositionPatient of each frame, mm (LPS).
+    orientation : array (6,)
+        Common ImageOrientationPatient.
+
+    Returns
+    -------
+    Stack
+        The spacing is the median of the gaps between distinct positions (the lower one of an even number, so
+        that it is a gap that occurs), never SliceThickness or SpacingBetweenSlices.
+    """
+    normal = slice_normal(orientation)
+    projected = positions @ normal
+    order = np.lexsort((*positions.T, np.round(projected, 4)))
+    sorted_ = projected[order]
+    distinct = _distinct(sorted_)
+    gaps = np.diff(distinct)
+    unique = len(distinct) == len(sorted_)
+    drift_row, drift_col = (_drift(positions, np.asarray(orientation[i : i + 3])) for i in (0, 3))
+    if len(gaps) == 0:
+        return Stack(order, sorted_, None, None, None, 0, True, unique, drift_row, drift_col, 0.0, None)
+    spacing = float(np.sort(gaps)[(len(gaps) - 1) // 2])
+    tolerance = max(UNIFORM_RELATIVE * spacing, UNIFORM_MM)
+    uniform = bool(np.all(np.abs(gaps - spacing) <= tolerance))
+    missing = 0 if uniform else _missing(gaps, spacing)
+    line = positions[order[-1]] - positions[order[0]]
+    steps = len(gaps) + missing
+    return Stack(
+        order, sorted_, spacing, float(gaps.min()), float(gaps.max()), missing, uniform, unique,
+        drift_row, drift_col, _angle(line, normal), line / steps,
+    )  # fmt: skip
+
+
+def _distinct(ascending: Floats) -> Floats:
+    """Return positions that are not the same place as the one before."""
+    keep = np.ones(len(ascending), dtype=bool)
+    last = 0
+    for i in range(1, len(ascending)):
+        keep[i] = ascending[i] - ascending[last] > SAME_PLACE_MM
+        last = i if keep[i] else last
+    return ascending[keep]
+
+
+def _drift(positions: Floats, direction: Floats) -> float:
+    along = positions @ direction
+    return float(along.max() - along.min())
+
+
+def _missing(gaps: Floats, spacing: float) -> int:
+    """Count slices lacking, where every odd gap is near a multiple of the spacing; 0 where one is not."""
+    ratios = gaps / spacing
+    whole = np.round(ratios)
+    odd = np.abs(gaps - spacing) > max(UNIFORM_RELATIVE * spacing, UNIFORM_MM)
+    if np.any(whole[odd] < 2) or np.any(np.abs(ratios - whole)[odd] > MISSING_RATIO):
+        return 0
+    return int(np.sum(whole[odd] - 1))
+
+
+def _angle(line: Floats, normal: Floats) -> float:
+    along = float(line @ normal)
+    across = float(np.linalg.norm(line - along * normal))
+    return float(np.degrees(np.arctan2(across, abs(along)))) if across > DRIFT_MM else 0.0
+
+
+def affine_from_frames(
+    position: Floats, orientation: Floats, spacing_row: float, spacing_col: float, step: Floats
+) -> Floats:
+    """Return the 4x4 matrix (column, row, slice, 1) -> mm (LPS).
+
+    Parameters
+    ----------
+    position : array (3,)
+        Centre of the first voxel of the first slice.
+    orientation : array (6,)
+        Direction of the rows, of the columns.
+    spacing_row, spacing_col : float
+        Distance between rows, between columns (PixelSpacing[0], PixelSpacing[1]).
+    step : array (3,)
+        Vector from one slice to the next.
+    """
+    affine = np.eye(4)
+    affine[:3, 0] = np.asarray(orientation[:3]) * spacing_col
+    affine[:3, 1] = np.asarray(orientation[3:]) * spacing_row
+    affine[:3, 2] = step
+    affine[:3, 3] = position
+    return affine
+
+
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""DICOM counts towards left and posterior, NIfTI towards right and anterior."""
+
+MM_PER_UNIT: dict[int, float | None] = {0: None, 1: 1000.0, 2: 1.0, 3: 0.001}
+"""Codes of the spatial unit, xyzt_units & 7 (NIfTI-1, nifti1.h): unknown, metre, millimetre, micrometre."""
+
+
+def nifti_qform(quatern: Sequence[float], pixdim: Sequence[float]) -> Floats:
+    """Return the 4x4 matrix of the qform (NIfTI-1, method 2), in the units of the header, RAS.
+
+    Parameters
+    ----------
+    quatern : sequence of 6 floats
+        quatern_b, c, d and qoffset_x, y, z.
+    pixdim : sequence of float
+        qfac, then the grid spacings. A qfac of 0 is read as 1.
+    """
+    b, c, d = (float(q) for q in quatern[:3])
+    a = float(np.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d))))
+    rotation = np.array([
+        [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+        [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+        [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+    ])  # fmt: skip
+    zooms = np.abs(np.asarray(pixdim[1:4], dtype=np.float64))
+    zooms[2] *= -1.0 if pixdim[0] < 0 else 1.0
+    affine = np.eye(4)
+    affine[:3, :3] = rotation * zooms
+    affine[:3, 3] = quatern[3:6]
+    return affine
+
+
+def nifti_sform(srow: Sequence[float]) -> Floats:
+    """Return the 4x4 matrix of the sform (NIfTI-1, method 3), in the units of the header, RAS."""
+    return np.vstack([np.asarray(srow, dtype=np.float64).reshape(3, 4), [0.0, 0.0, 0.0, 1.0]])
+
+
+def corner_distance(first: Floats, second: Floats, shape: Sequence[int]) -> float:
+    """Return how far apart two affines place the corners of an image at most, in their units."""
+    corners = np.array([[x, y, z, 1] for x in (0, shape[0] - 1) for y in (0, shape[1] - 1) for z in (0, shape[2] - 1)])
+    return float(np.linalg.norm((corners @ (first - second).T)[:, :3], axis=1).max())
+
+
+def column_lengths(affine: Floats) -> list[float]:
+    """Return the lengths of the three direction columns: the grid spacings."""
+    return [float(length) for length in np.linalg.norm(affine[:3, :3], axis=0)]
+
+
+def shear_degrees(affine: Any) -> float:
+    """Return the angle between the third column and the normal of the first two."""
+    matrix = np.asarray(affine, dtype=np.float64)[:3, :3]
+    normal = np.cross(matrix[:, 0], matrix[:, 1])
+    lengths = float(np.linalg.norm(normal) * np.linalg.norm(matrix[:, 2]))
+    if not np.isfinite(lengths) or lengths == 0:
+        return 0.0
+    return float(np.degrees(np.arccos(min(1.0, abs(float(normal @ matrix[:, 2])) / lengths))))

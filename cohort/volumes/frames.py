@@ -1,0 +1,214 @@
+"""From rows of `files` to frames: one place in space each, with the attributes that may tell volumes apart."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cohort import geometry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+Row = dict[str, Any]
+
+# Columns of `files` that assembling needs; all others stay on the disk.
+COLUMNS = (
+    "source", "path", "path_raw", "size", "format", "container", "status", "is_image", "instance_key", "series_key",
+    "TransferSyntaxUID", "pixel_offset", "pixel_length", "SOPInstanceUID", "ImageType",
+    "AcquisitionDateTime", "AcquisitionTime", "PatientID", "StudyInstanceUID", "SeriesInstanceUID",
+    "EchoTime", "EchoNumbers", "TriggerTime", "DiffusionBValue", "DiffusionGradientOrientation", "KVP", "ConvolutionKernel",
+    "SpacingBetweenSlices", "SliceThickness", "NominalScannedPixelSpacing", "ImagerPixelSpacing", "PixelSpacing",
+    "AcquisitionNumber", "InstanceNumber", "TemporalPositionIdentifier", "StackID", "ImagePositionPatient",
+    "ImageOrientationPatient", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
+    "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType", "Units", "DoseUnits", "DoseGridScaling",
+    "GridFrameOffsetVector", "us_spacing_row_mm", "us_spacing_col_mm",
+    "frame_ImagePositionPatient", "frame_ImageOrientationPatient", "frame_PixelSpacing", "frame_SliceThickness",
+    "frame_RescaleSlope", "frame_RescaleIntercept", "frame_StackID", "frame_InStackPositionNumber",
+    "frame_TemporalPositionIndex", "frame_FrameAcquisitionNumber", "frame_EffectiveEchoTime", "frame_DiffusionBValue",
+    "frame_FrameType", "frame_NominalCardiacTriggerDelayTime", "frame_ReferencedSegmentNumber",
+    "nifti_version", "nifti_magic", "nifti_big_endian", "nifti_dim", "nifti_pixdim", "nifti_datatype", "nifti_vox_offset",
+    "nifti_scl_slope", "nifti_scl_inter", "nifti_xyzt_units", "nifti_qform_code", "nifti_sform_code", "nifti_quatern",
+    "nifti_srow",
+)  # fmt: skip
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """One frame of one instance. `number` is None where the instance is taken whole, in its own order."""
+
+    row: Row
+    number: int | None
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, float] | None
+    slope: float | None
+    intercept: float | None
+
+    @property
+    def sort_key(self) -> tuple[Any, ...]:
+        """Order that does not depend on how the files were listed, as far as headers go."""
+        instance = self.row["InstanceNumber"]
+        return (instance is None, instance or 0, self.row["instance_key"], self.number or 0, self.row["path"])
+
+
+def frames_of(row: Row) -> list[Frame]:
+    """Return the frames of one DICOM image; a multi-frame object without positions stays whole."""
+    count = max(1, row["NumberOfFrames"] or 1)
+    positions = _positions(row, count)
+    if count > 1 and positions is None:
+        return [Frame(row, None, None, None, _in_plane(row, 0)[0], *rescale_of(row, 0))]
+    frames = []
+    for i in range(count):
+        position = None if positions is None else positions[i]
+        orientation = _vector(row, "ImageOrientationPatient", i, 6)
+        if position is None or orientation is None:
+            position = orientation = None
+        frames.append(Frame(row, i, position, orientation, _in_plane(row, i)[0], *rescale_of(row, i)))
+    return frames
+
+
+def _positions(row: Row, count: int) -> list[tuple[float, ...] | None] | None:
+    """Return the position of every frame, None where the object has none."""
+    if row["frame_ImagePositionPatient"] is not None:
+        found = [_vector(row, "ImagePositionPatient", i, 3) for i in range(count)]
+        return found if any(p is not None for p in found) else None
+    first = _vector(row, "ImagePositionPatient", 0, 3)
+    offsets, cosines = row["GridFrameOffsetVector"], row["ImageOrientationPatient"]
+    if count == 1:
+        return [first]
+    if first is None or offsets is None or len(offsets) != count or cosines is None or len(cosines) != 6:
+        return None
+    normal = geometry.slice_normal(cosines)  # dose planes are given by offsets along it (PS3.3 C.8.8.3.2)
+    start = offsets[0] if offsets[0] != 0 and _absolute_offsets(offsets, first) else 0.0
+    return [tuple(np.asarray(first) + normal * (offset - start)) for offset in offsets]
+
+
+def _absolute_offsets(offsets: list[float], first: tuple[float, ...]) -> bool:
+    """Tell whether offsets are patient z instead of distances (the second form of PS3.3 C.8.8.3.2)."""
+    return abs(offsets[0] - first[2]) < geometry.SAME_PLACE_MM
+
+
+def _vector(row: Row, name: str, frame: int, width: int) -> tuple[float, ...] | None:
+    per_frame, common = row[f"frame_{name}"], row[name]
+    values = common if per_frame is None else per_frame[frame * width : (frame + 1) * width]
+    if values is None or len(values) != width or not all(math.isfinite(v) for v in values):
+        return None
+    return tuple(values)
+
+
+def _in_plane(row: Row, frame: int) -> tuple[tuple[float, float] | None, str | None]:
+    """Return row and column spacing in mm, and where they come from."""
+    candidates = [
+        ("functional_groups", _vector(row, "PixelSpacing", frame, 2) if row["frame_PixelSpacing"] is not None else None),
+        ("PixelSpacing", row["PixelSpacing"]),
+        ("ultrasound_region", [row["us_spacing_row_mm"], row["us_spacing_col_mm"]]),
+        ("ImagerPixelSpacing", row["ImagerPixelSpacing"]),
+        ("NominalScannedPixelSpacing", row["NominalScannedPixelSpacing"]),
+    ]
+    for source, values in candidates:
+        if values is not None and len(values) == 2 and all(v is not None and math.isfinite(v) and v > 0 for v in values):
+            return (float(values[0]), float(values[1])), source
+    return None, None
+
+
+def spacing_source(frame: Frame) -> str | None:
+    """Return where the in-plane spacing of a frame comes from."""
+    return _in_plane(frame.row, frame.number or 0)[1]
+
+
+def rescale_of(row: Row, frame: int) -> tuple[float | None, float | None]:
+    """Return slope and intercept of a frame (PS3.3 C.11.1.1.2); None, None where there is none that can be used."""
+    slopes, intercepts = row["frame_RescaleSlope"], row["frame_RescaleIntercept"]
+    slope = row["RescaleSlope"] if slopes is None else slopes[frame]
+    intercept = row["RescaleIntercept"] if intercepts is None else intercepts[frame]
+    if slope is None and intercept is None:
+        slope = row["DoseGridScaling"]
+    if slope is None and intercept is None:
+        return None, None
+    slope, intercept = 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
+    if not math.isfinite(slope) or slope == 0 or not math.isfinite(intercept):
+        return None, None
+    return slope, intercept
+
+
+def has_bad_rescale(row: Row) -> bool:
+    """Tell whether the header gives a rescale that cannot be used."""
+    given = row["RescaleSlope"] is not None or row["RescaleIntercept"] is not None
+    return given and row["frame_RescaleSlope"] is None and rescale_of(row, 0) == (None, None)
+
+
+def positions_of(frames: list[Frame]) -> NDArray[np.float64]:
+    """Return the positions of frames, (n, 3)."""
+    return np.array([frame.position for frame in frames], dtype=np.float64)
+
+
+def orientation_of(frames: list[Frame]) -> NDArray[np.float64]:
+    """Return the common orientation of frames: the median of each cosine, so that jitter and order do not matter."""
+    return np.asarray(np.median([frame.orientation for frame in frames], axis=0), dtype=np.float64)
+
+
+# -- attributes that tell volumes apart --------------------------------------------------------------------
+
+
+def _per_frame(name: str, fallback: str) -> Callable[[Frame], Any]:
+    def value(frame: Frame) -> Any:
+        values = frame.row[f"frame_{name}"]
+        return frame.row[fallback] if values is None else values[frame.number or 0]
+
+    return value
+
+
+def _listed(name: str) -> Callable[[Frame], Any]:
+    def value(frame: Frame) -> Any:
+        values = frame.row[name]
+        return None if values is None else tuple(values)
+
+    return value
+
+
+def _plain(name: str) -> Callable[[Frame], Any]:
+    return lambda frame: frame.row[name]
+
+
+def _image_type(frame: Frame) -> Any:
+    values = frame.row["frame_FrameType"]
+    if values is not None:
+        return values[frame.number or 0]
+    listed = frame.row["ImageType"]
+    return None if listed is None else tuple(listed)
+
+
+def _segment(frame: Frame) -> Any:
+    values = frame.row["frame_ReferencedSegmentNumber"]
+    return None if values is None else values[frame.number or 0]
+
+
+ATTRIBUTES: dict[str, Callable[[Frame], Any]] = {
+    "EchoTime": _per_frame("EffectiveEchoTime", "EchoTime"),
+    "EchoNumbers": _listed("EchoNumbers"),
+    "DiffusionBValue": _per_frame("DiffusionBValue", "DiffusionBValue"),
+    "ImageType": _image_type,
+    "StackID": _per_frame("StackID", "StackID"),
+    "ReferencedSegmentNumber": _segment,
+    "KVP": _plain("KVP"),
+    "ConvolutionKernel": _listed("ConvolutionKernel"),
+    "TemporalPosition": _per_frame("TemporalPositionIndex", "TemporalPositionIdentifier"),
+    "TriggerTime": _per_frame("NominalCardiacTriggerDelayTime", "TriggerTime"),
+    "AcquisitionNumber": _per_frame("FrameAcquisitionNumber", "AcquisitionNumber"),
+    "AcquisitionTime": lambda frame: frame.row["AcquisitionDateTime"] or frame.row["AcquisitionTime"],
+    "DiffusionGradientOrientation": _listed("DiffusionGradientOrientation"),
+}
+"""Values by which a series may be split, in order of preference."""
+
+CONTRAST = ("EchoTime", "EchoNumbers", "DiffusionBValue", "ImageType", "StackID", "ReferencedSegmentNumber", "KVP", "ConvolutionKernel")
+"""What changes the contrast makes volumes of their own."""
+
+TIME = ("TemporalPosition", "TriggerTime", "AcquisitionNumber", "AcquisitionTime", "DiffusionGradientOrientation")
+"""What repeats the same image makes time points of one volume."""
