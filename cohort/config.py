@@ -51,7 +51,7 @@ class AssembleOptions:
         Images per unit of work; series are kept whole.
     """
 
-    bucket_rows: int = 50_000
+    bucket_rows: int = 20_000
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from cohort import schema
 from cohort.errors import FormatError, MissingStageError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
     import zarr
@@ -124,6 +125,13 @@ class RunFolder:
             raise FormatError(f"stage {stage} has format version {data.get('format_version')}; begin anew with --restart")
         return data
 
+    def committed(self, stage: str) -> dict[str, Any]:
+        """Return the commit record of a stage; raises MissingStageError where there is none."""
+        record = self.record(stage)
+        if record is None:
+            raise MissingStageError(f"{self.path} has no results of `{stage}` yet; run: cohort {stage} {self.path}")
+        return record
+
     def is_current(self, stage: str, inputs: str) -> bool:
         """Tell whether a stage was committed from these inputs and all it wrote is still there."""
         record = self.record(stage)
@@ -141,12 +149,9 @@ class RunFolder:
     def parts(self, table: str) -> list[Path]:
         """Return the committed Parquet files of a table, in order."""
         place, stage = _PLACES[table]
-        record = self.record(stage)
-        if record is None:
-            raise MissingStageError(f"{self.path} has no {table} yet; run: cohort {stage} {self.path}")
         return [
             self.path / a["path"]
-            for a in record["artefacts"]
+            for a in self.committed(stage)["artefacts"]
             if a["path"] == place or a["path"].startswith(place + "/")
         ]
 
@@ -174,6 +179,22 @@ class RunFolder:
 
         return self._write(name, write, rows=table.num_rows)
 
+    def write_tables(self, name: str, layout: pa.Schema, tables: Iterable[pa.Table]) -> Artefact:
+        """Write tables one after the other to one Parquet file below OUT, atomically; only one is in memory."""
+        import pyarrow.parquet as pq
+
+        rows = 0
+
+        def write(temporary: Path) -> None:
+            nonlocal rows
+            with pq.ParquetWriter(temporary, layout, compression="zstd", compression_level=3) as writer:
+                for table in tables:
+                    writer.write_table(table.cast(layout))
+                    rows += table.num_rows
+
+        artefact = self._write(name, write)
+        return Artefact(artefact.path, artefact.size, artefact.sha256, rows)
+
     def write_text(self, name: str, text: str) -> Artefact:
         """Write one text file below OUT, atomically."""
         return self._write(name, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -195,6 +216,16 @@ class RunFolder:
             temporary.unlink(missing_ok=True)
         _sync(final.parent)
         return artefact
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[str]:
+        """Yield the name of a folder below OUT for intermediate parts; removed afterwards."""
+        folder = f"{_TEMPORARY}{name}"
+        shutil.rmtree(self.path / folder, ignore_errors=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(self.path / folder, ignore_errors=True)
 
     def artefact_of(self, path: Path, name: str, rows: int | None = None) -> Artefact:
         """Describe a file that exists."""

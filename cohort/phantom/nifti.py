@@ -165,7 +165,7 @@ def _expected(image: Nifti) -> PhantomVolume:
         "duplicate_slice_count": 0,
         "excluded_instance_count": 0,
         "tilt_degrees": 0.0,
-        "value_unit": "unknown",
+        "value_unit": "label" if image.modality == "SEG" else "unknown",
         "n_files": 1,
         "padding_value": None,
         "findings": (),

@@ -5,13 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 from cohort.errors import RejectedError
-from cohort.readers.base import HEAD_BYTES, FrameReader, Neighbour, Row, inflate_head, is_gzip, without_warnings
+from cohort.readers.base import HEAD_BYTES, FrameReader, Neighbour, Row, inflate_head, is_gzip, key_of, without_warnings
 from cohort.schema import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["FrameReader", "Neighbour", "Row", "open_frames", "read_header", "without_warnings"]
+__all__ = [
+    "FrameReader",
+    "Neighbour",
+    "Row",
+    "key_of",
+    "nifti_pair_names",
+    "nifti_type",
+    "open_frames",
+    "read_header",
+    "without_warnings",
+]
 
 
 def read_header(
@@ -116,3 +126,17 @@ def open_frames(file: BinaryIO, frame_row: Mapping[str, object], *, gzip_limit: 
     from cohort.readers import dicom_pixels
 
     return dicom_pixels.open_frames(file, frame_row, gzip_limit)
+
+
+def nifti_type(datatype: int) -> tuple[str, int]:
+    """Return the NumPy name of the stored numbers of a NIfTI datatype code, and how many make one voxel."""
+    from cohort.readers import nifti
+
+    return nifti.type_of(datatype)
+
+
+def nifti_pair_names(name: str) -> list[str]:
+    """Return the names that the values of a NIfTI `.hdr` may have, likeliest first."""
+    from cohort.readers import nifti
+
+    return nifti.pair_names(name)

@@ -35,7 +35,6 @@ _LONG_VRS = (b"OB", b"OW", b"UN", b"OF", b"OD", b"OV")
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, None)
 _RAW_TEXT_LIMIT = 64  # enough to see what is wrong with a value
 _COLUMNS = [(column, Tag(column.name)) for column in DICOM_COLUMNS]
-_NOT_IMAGES = ("1.2.840.10008.1.3.10",)  # Media Storage Directory: DICOMDIR
 
 
 def read_header(file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_limit: int) -> Row:
@@ -69,11 +68,15 @@ def read_header(file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_l
         file = inflate(file, gzip_limit)
         size = len(file.getbuffer())
     dataset = _parse(file)
+    pixels = _pixel_element(dataset, file)
+    cut = pixels is None and _ends_inside_header(dataset, file, size)  # before values are converted
     row = _values(dataset)
     row |= {"format": "dicom", "parser": PARSER, "status": Status.OK}
     row["TransferSyntaxUID"] = _transfer_syntax(dataset)
     _add_keys(row, stored, stored_size, head)
-    _add_pixels(row, dataset, file, size)
+    if cut:
+        row["status"], row["reason"] = Status.REJECTED, "truncated_header"
+    row |= _pixel_facts(row, pixels, size)
     if row["is_image"]:
         row |= functional_groups(dataset, row)
         row |= ultrasound_spacing(dataset)
@@ -172,28 +175,23 @@ def _add_keys(row: Row, file: BinaryIO, size: int, head: bytes) -> None:
         row["series_key"] = row["instance_key"]
 
 
-def _add_pixels(row: Row, dataset: Dataset, file: BinaryIO, size: int) -> None:
-    """Find the pixel values and compare their length with what the header promises."""
-    row["is_image"] = False
+def _pixel_facts(row: Row, pixels: tuple[int, int | None] | None, size: int) -> Row:
+    """Compare the length of the pixel values with what the header promises."""
     if row["TransferSyntaxUID"] == DeflatedExplicitVRLittleEndian:
-        row["is_image"] = row.get("Rows") is not None and row.get("SOPClassUID") not in _NOT_IMAGES
-        return
-    place = _pixel_element(dataset, file)
-    if place is None:
-        if _ends_inside_header(dataset, file, size):
-            row["status"], row["reason"] = Status.REJECTED, "truncated_header"
-        return
-    offset, length = place
-    row["is_image"] = True
-    row["pixel_offset"], row["pixel_length"] = offset, length
+        return {"is_image": row.get("Rows") is not None}  # nothing can be said of where they lie
+    if pixels is None:
+        return {"is_image": False}
+    offset, length = pixels
+    facts: Row = {"is_image": True, "pixel_offset": offset, "pixel_length": length}
     left = size - offset
     expected = expected_length(row) if row["TransferSyntaxUID"] in _NATIVE else None
     if length is None:
-        cut = left <= 0
+        short = left <= 0
     else:
-        cut = length > left or (expected is not None and min(length, left) < expected)
-    if cut:
-        row["status"], row["reason"] = Status.REJECTED, "truncated_pixels"
+        short = length > left or (expected is not None and length < expected)
+    if short:
+        facts |= {"status": Status.REJECTED, "reason": "truncated_pixels"}
+    return facts
 
 
 def _pixel_element(dataset: Dataset, file: BinaryIO) -> tuple[int, int | None] | None:
@@ -220,6 +218,8 @@ def _pixel_element(dataset: Dataset, file: BinaryIO) -> tuple[int, int | None] |
 def _ends_inside_header(dataset: Dataset, file: BinaryIO, size: int) -> bool:
     """Tell whether the object ends inside an element: pydicom itself returns what came before, silently."""
     end = 0
+    if getattr(dataset, "file_meta", {}).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        return False
     for element in dataset.values():
         if isinstance(element, RawDataElement) and element.value is not None:
             if element.length != _UNDEFINED and len(element.value) < element.length:

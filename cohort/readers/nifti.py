@@ -202,6 +202,16 @@ def item_bytes(datatype: int) -> int | None:
     return size or None
 
 
+def type_of(datatype: int) -> tuple[str, int]:
+    """Return the NumPy name of the stored numbers of a datatype code, and how many make one voxel."""
+    dtype = data_type_codes.dtype[datatype]
+    if dtype.fields:
+        return str(dtype[0]), len(dtype.fields)
+    if dtype.kind == "c":
+        return f"float{dtype.itemsize * 4}", 2
+    return str(dtype), 1
+
+
 def _from_sidecar(name: str, neighbour: Neighbour) -> Row:
     """Take Modality from the BIDS suffix, else the sidecar; further columns from the sidecar."""
     stem = _stem(name)

@@ -1,0 +1,126 @@
+"""Rows of `volumes` and `frames` for one NIfTI image."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cohort import geometry
+from cohort.readers import nifti_type
+from cohort.schema import FRAMES, Status
+
+Row = dict[str, Any]
+
+_COPIED = [name for name in FRAMES.names if name not in (
+    "volume_id", "role", "reason", "timepoint", "slice", "position_mm", "frame", "slope", "intercept",
+)]  # fmt: skip
+_MAX_SHEAR_DEGREES = 0.1  # float32 headers round below this
+
+
+def assemble_image(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    """Assemble one NIfTI image.
+
+    Parameters
+    ----------
+    rows : list of dict
+        The image, and exact copies of it under other names.
+
+    Returns
+    -------
+    volumes, frames : list of dict
+        One volume; one frame row per file: the image is taken whole.
+    """
+    rows = sorted(rows, key=lambda row: (row["source"], row["path"]))
+    row = rows[0]
+    dim = [*row["nifti_dim"][1 : row["nifti_dim"][0] + 1], 1, 1, 1, 1, 1, 1]
+    dtype, parts = nifti_type(row["nifti_datatype"])
+    volume: Row = {
+        "volume_id": row["instance_key"],
+        "series_key": row["series_key"],
+        "Modality": row["Modality"],
+        "format": "nifti",
+        "status": Status.OK,
+        "rows": dim[1],
+        "columns": dim[0],
+        "slices": dim[2],
+        "timepoints": dim[3],
+        "channels": dim[4] * parts,
+        "value_unit": "label" if row["Modality"] == "SEG" else "unknown",
+        "slice_thickness_mm": row["SliceThickness"],
+        "spacing_between_slices_mm": row["SpacingBetweenSlices"],
+        "stored_dtype": dtype,
+        "duplicate_slice_count": len(rows) - 1,
+        "excluded_instance_count": 0,
+        "n_files": len(rows),
+        "n_bytes": sum(r["size"] for r in rows),
+    }
+    if math.prod(dim[5:7]) > 1:
+        volume |= {"status": Status.REJECTED, "reason": "too_many_dimensions"}
+    volume |= _geometry(row, dim)
+    slope, intercept = rescale_of(row)
+    frames = [{name: r[name] for name in _COPIED} | {"volume_id": volume["volume_id"], "slope": slope, "intercept": intercept} for r in rows]
+    frames[0] |= {"role": "image", "timepoint": 0, "slice": 0}
+    for copy in frames[1:]:
+        copy |= {"role": "duplicate", "reason": "same_content"}
+    return [volume], frames
+
+
+def rescale_of(row: Row) -> tuple[float | None, float | None]:
+    """Return slope and inter; None, None where the header means unscaled (slope 0 or not finite)."""
+    slope, inter = row["nifti_scl_slope"], row["nifti_scl_inter"]
+    if slope is None or not math.isfinite(slope) or slope == 0 or inter is None or not math.isfinite(inter):
+        return None, None
+    return (None, None) if (slope, inter) == (1.0, 0.0) else (slope, inter)
+
+
+def _geometry(row: Row, dim: list[int]) -> Row:
+    """Place the image: sform where its code is set, else qform, else spacing alone (as nibabel and the standard do)."""
+    factor = geometry.MM_PER_UNIT.get(row["nifti_xyzt_units"] & 7) or 1.0
+    if row["nifti_sform_code"] > 0:
+        affine, source = geometry.nifti_sform(row["nifti_srow"]), "nifti_sform"
+    elif row["nifti_qform_code"] > 0:
+        affine, source = geometry.nifti_qform(row["nifti_quatern"], row["nifti_pixdim"]), "nifti_qform"
+    else:
+        affine, source = np.diag([*np.abs(row["nifti_pixdim"][1:4]), 1.0]), "nifti_pixdim"
+    lengths = [length * factor if math.isfinite(length) and length > 0 else None for length in geometry.column_lengths(affine)]
+    found: Row = {
+        "spacing_col_mm": lengths[0],
+        "spacing_row_mm": lengths[1],
+        "spacing_slice_mm": lengths[2] if dim[2] > 1 else None,
+        "spacing_source": source if any(length is not None for length in lengths) else None,
+        "missing_slice_count": 0,
+    }
+    if source != "nifti_pixdim" and all(length is not None for length in lengths[: 3 if dim[2] > 1 else 2]):
+        found |= _placed(affine, factor, dim)
+    if dim[2] > 1 and all(length is not None for length in lengths):
+        shear = geometry.shear_degrees(affine)
+        regular = shear <= _MAX_SHEAR_DEGREES
+        found |= {
+            "tilt_degrees": shear if not regular else 0.0,
+            "uniform_slice_spacing": True,
+            "unique_slice_positions": True,
+            "single_orientation": True,
+            "consistent_pixel_spacing": True,
+            "consistent_image_dimensions": True,
+            "consistent_in_plane_row": regular,
+            "consistent_in_plane_col": regular,
+            "min_slice_gap_mm": lengths[2],
+            "max_slice_gap_mm": lengths[2],
+            "regularly_spaced_3d_volume": regular,
+            "reason_not_regular": None if regular else "consistent_in_plane_row, consistent_in_plane_col",
+        }
+    return found
+
+
+def _placed(affine: Any, factor: float, dim: list[int]) -> Row:
+    """Return what only an image with an orientation has."""
+    scaled = geometry.LPS_FROM_RAS @ np.diag([factor, factor, factor, 1.0]) @ affine
+    rows, columns = (scaled[:3, i] / np.linalg.norm(scaled[:3, i]) for i in (0, 1))
+    cosines = np.concatenate([rows, columns])
+    return {
+        "affine_lps": scaled.ravel().tolist(),
+        "orthogonal_orientation": geometry.is_orthonormal(cosines),
+        "obliquity_degrees": geometry.obliquity_degrees(geometry.slice_normal(cosines)),
+    }
