@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from cohort.cluster import Step, completed, ignore
 from cohort.errors import ConservationError, SourceError
-from cohort.schema import FILES, FORMAT_VERSION, MANIFEST, Status
+from cohort.schema import FILES, MANIFEST, Status
 from cohort.sources import ObjectRef, open_source, printable
-from cohort.store import Artefact, digest
+from cohort.store import Artefact, inputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -63,7 +63,7 @@ def scan(run: RunFolder, sources: Sequence[Source], config: Config, progress: Pr
     if not manifest:
         roots = ", ".join(source.root for source in sources)
         raise SourceError(f"nothing to read in {roots}; check the path and the include and exclude globs")
-    inputs = digest([FORMAT_VERSION, config.as_dict()["scan"], dict(config.modality), [a.as_dict() for a in manifest]])
+    inputs = inputs_of(config.as_dict()["scan"], dict(config.modality), [a.as_dict() for a in manifest])
     if run.is_current("scan", inputs):
         record = run.record("scan")
         assert record is not None
@@ -146,7 +146,7 @@ def _read_shard(run: RunFolder, number: int, manifest_name: str, config: Config)
     """Read one shard of the manifest and write its part of `files/`, unless an earlier run did."""
     import pyarrow.parquet as pq
 
-    inputs = [FORMAT_VERSION, manifest_name, config.as_dict()["scan"], dict(config.modality)]
+    inputs = inputs_of(manifest_name, config.as_dict()["scan"], dict(config.modality))
     name = run.part_name("files", number, inputs)
     artefact = run.existing_part(name)
     if artefact is not None:

@@ -65,6 +65,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def inputs_of(*values: Any) -> str:
+    """Return the digest of what a stage or part is made from, this version of cohort among it."""
+    return digest([schema.FORMAT_VERSION, schema.VERSION, *values])
+
+
 class RunFolder:
     """The folder of one run.
 

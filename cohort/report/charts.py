@@ -7,16 +7,18 @@ scheme and the printer without being drawn again. Sizes come from the container.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 
 from cohort.report import names
 
-_ACCENT, _INK, _MUTED, _LINE, _WARN = "var(--accent)", "var(--ink)", "var(--muted)", "var(--line)", "var(--warn)"
+_ACCENT, _INK, _MUTED, _LINE = "var(--fill)", "var(--ink)", "var(--muted)", "var(--line)"
 _CHANNELS = ("var(--red)", "var(--green)", "var(--blue)", _MUTED)
 _DASHES = ([1, 0], [6, 2], [2, 2], [8, 3, 2, 3])
+_LABELS = alt.Axis(grid=True, labelLimit=90, labelColor=_INK, minExtent=64)
 _MARKED = ("p1", "p50", "p99")
+_LETTER = 0.025  # width of a letter as a share of a narrow chart
 _FONT = "system-ui, sans-serif"
 
 _CONFIG: dict[str, Any] = {
@@ -24,28 +26,35 @@ _CONFIG: dict[str, Any] = {
     "font": _FONT,
     "view": {"stroke": None},
     "axis": {
-        "labelColor": _MUTED, "titleColor": _MUTED, "gridColor": _LINE, "domainColor": _LINE, "tickColor": _LINE,
-        "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelPadding": 6, "titlePadding": 8,
+        "labelColor": _MUTED, "titleColor": _MUTED,
+        "gridColor": _LINE, "domainColor": _LINE, "tickColor": _LINE,
+        "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal",
+        "labelPadding": 6, "titlePadding": 8,
     },
     "axisX": {"grid": False},
     "axisY": {"domain": False, "ticks": False},
     "text": {"font": _FONT, "fontSize": 12, "color": _INK},
-    "legend": {"labelColor": _MUTED, "titleColor": _MUTED, "labelFontSize": 12, "orient": "top", "title": None},
+    "legend": {"labelColor": _MUTED, "labelFontSize": 12, "orient": "top", "title": None},
 }  # fmt: skip
 
-AXIS_TITLES = {
-    "row": "Between rows",
-    "col": "Between columns",
-    "slice": "Between slices (median of the volume)",
+_AXIS_TITLES = {
+    "row": "Spacing of rows",
+    "col": "Spacing of columns",
+    "slice": "Spacing of slices, median of each volume",
     "thickness": "Slice thickness",
     "gap": "Every gap between neighbouring slices",
 }
 
 
-def _finished(chart: alt.Chart | alt.LayerChart, description: str, height: int, **usermeta: Any) -> dict[str, Any]:
+def _finished(
+    chart: alt.Chart | alt.LayerChart | alt.FacetChart, description: str, height: int, **usermeta: Any
+) -> dict[str, Any]:
     """Return the specification with everything pinned that would otherwise vary between versions or runs."""
     spec: dict[str, Any] = chart.properties(
-        width="container", height=height, description=description, autosize=alt.AutoSizeParams(type="fit", contains="padding")
+        width="container",
+        height=height,
+        description=description,
+        autosize=alt.AutoSizeParams(type="fit", contains="padding"),
     ).to_dict()
     spec["config"] = _CONFIG
     spec["usermeta"] = usermeta
@@ -54,12 +63,17 @@ def _finished(chart: alt.Chart | alt.LayerChart, description: str, height: int, 
 
 def unit_words(unit: str) -> str:
     """Return the title of an intensity axis."""
-    known = {"HU": "Hounsfield units", "BQML": "Bq/ml", "arbitrary": "arbitrary units", "unknown": "unit unknown"}
+    known = {
+        "HU": "Hounsfield units",
+        "BQML": "Bq/ml",
+        "arbitrary": "arbitrary units",
+        "unknown": "unit unknown",
+    }
     return known.get(unit, unit)
 
 
 def histogram(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return the histogram of one modality and unit: bars, or one line per channel, with percentiles marked."""
+    """Return the histogram of one modality and unit: bars, or one line per channel, percentiles marked."""
     floor = _log_floor(entry)
     drawn = _lines(entry) if len(entry["channels"]) > 1 else _bars(entry, floor)
     layers = [drawn, *_markers(entry)]
@@ -80,31 +94,47 @@ def bin_words(entry: dict[str, Any], bar: dict[str, Any]) -> str:
     return names.number(first) if first == last else f"{names.number(first)} to {names.number(last)}"
 
 
-def _y(floor: float) -> alt.Y:
-    axis = alt.Axis(format="~s", tickCount=5, labelOverlap=True)
+def _y(entry: dict[str, Any], floor: float) -> alt.Y:
+    most = max((bar["count"] for channel in entry["channels"] for bar in channel["bars"]), default=1)
+    decades = range(round(math.log10(2 * floor)), math.floor(math.log10(max(most, 1))) + 1)
+    step = 2 if len(decades) > 6 else 1
+    axis = alt.Axis(format="~s", values=[10**power for power in decades[::step]], tickCount=5)
     return alt.Y("n:Q", title="voxels", scale=alt.Scale(type="log", domainMin=floor, nice=False), axis=axis)
 
 
 def _x(entry: dict[str, Any]) -> alt.X:
-    edges = [bar[side] for channel in entry["channels"] for bar in channel["bars"] for side in ("low", "high")]
+    edges = [
+        bar[side] for channel in entry["channels"] for bar in channel["bars"] for side in ("low", "high")
+    ]
     domain = [min(edges, default=0.0), max(edges, default=1.0)]
     axis = alt.Axis(tickCount=8, labelOverlap=True, labelFlush=True)
-    return alt.X("a:Q", title=unit_words(entry["unit"]), scale=alt.Scale(domain=domain, nice=False, zero=False), axis=axis)
+    return alt.X(
+        "a:Q",
+        title=unit_words(entry["unit"]),
+        scale=alt.Scale(domain=domain, nice=False, zero=False),
+        axis=axis,
+    )
 
 
 def _bars(entry: dict[str, Any], floor: float) -> alt.Chart:
     rows = [
-        {"a": bar["low"], "b": bar["high"], "n": bar["count"], "v": bin_words(entry, bar), "s": bar["count"] / entry["count"]}
+        {
+            "a": bar["low"],
+            "b": bar["high"],
+            "n": bar["count"],
+            "v": bin_words(entry, bar),
+            "s": bar["count"] / entry["count"],
+        }
         for channel in entry["channels"]
         for bar in channel["bars"]
     ]
-    return (
+    chart: alt.Chart = (
         alt.Chart(alt.InlineData(values=rows))
-        .mark_rect(color=_ACCENT)
+        .mark_rect(color=_ACCENT, aria=False)
         .encode(
             x=_x(entry),
             x2="b:Q",
-            y=_y(floor),
+            y=_y(entry, floor),
             y2=alt.Y2Datum(floor),
             tooltip=[
                 alt.Tooltip("v:N", title="values"),
@@ -113,6 +143,7 @@ def _bars(entry: dict[str, Any], floor: float) -> alt.Chart:
             ],
         )
     )
+    return chart
 
 
 def channel_name(entry: dict[str, Any], number: int) -> str:
@@ -125,18 +156,23 @@ def channel_name(entry: dict[str, Any], number: int) -> str:
 def _lines(entry: dict[str, Any]) -> alt.Chart:
     domain = [channel_name(entry, channel["channel"]) for channel in entry["channels"]]
     rows = [
-        {"a": bar["low"], "n": bar["count"], "c": channel_name(entry, channel["channel"]), "v": bin_words(entry, bar)}
+        {
+            "a": bar["low"],
+            "n": bar["count"],
+            "c": channel_name(entry, channel["channel"]),
+            "v": bin_words(entry, bar),
+        }
         for channel in entry["channels"]
         for bar in channel["bars"]
     ]
     colours = [_CHANNELS[i % len(_CHANNELS)] for i in range(len(domain))]
     dashes = [_DASHES[i % len(_DASHES)] for i in range(len(domain))]
-    return (
+    chart: alt.Chart = (
         alt.Chart(alt.InlineData(values=rows))
-        .mark_line(interpolate="step-after", strokeWidth=1.5)
+        .mark_line(interpolate="step-after", strokeWidth=1.5, aria=False)
         .encode(
             x=_x(entry),
-            y=_y(_log_floor(entry)),
+            y=_y(entry, _log_floor(entry)),
             color=alt.Color("c:N", scale=alt.Scale(domain=domain, range=colours)),
             strokeDash=alt.StrokeDash("c:N", scale=alt.Scale(domain=domain, range=dashes)),
             tooltip=[
@@ -146,58 +182,97 @@ def _lines(entry: dict[str, Any]) -> alt.Chart:
             ],
         )
     )
+    return chart
 
 
 def _markers(entry: dict[str, Any]) -> list[alt.Chart]:
-    edges = [bar[side] for channel in entry["channels"] for bar in channel["bars"] for side in ("low", "high")]
+    """Return dashed rules at percentiles; labels lie above the plot, one row up where they would collide."""
+    edges = [
+        bar[side] for channel in entry["channels"] for bar in channel["bars"] for side in ("low", "high")
+    ]
     low, high = min(edges, default=0.0), max(edges, default=0.0)
     values = entry["percentiles"]
-    layers = []
-    for row, name in enumerate(_MARKED):
-        if low <= values[name] <= high:
-            words = "median" if name == "p50" else name
-            layers += _marker(values[name], f"{words} {names.number(values[name])}", row, values[name] > (low + high) / 2)
+    layers: list[alt.Chart] = []
+    taken: list[float] = []  # right end of the last label of each row, as a share of the width
+    for name in _MARKED:
+        if not low <= values[name] <= high or low == high:
+            continue
+        words = f"{'median' if name == 'p50' else name} {names.number(values[name])}"
+        width = _LETTER * len(words)
+        left = min((values[name] - low) / (high - low), 1 - width)
+        row = next((i for i, end in enumerate(taken) if end < left), len(taken))
+        taken[row:] = [left + width, *taken[row + 1 :]]
+        layers += _marker(values[name], words, row, left + width >= 1)
     return layers
 
 
 def _marker(value: float, words: str, row: int, leftwards: bool) -> list[alt.Chart]:
-    """Return a dashed rule with its label; rows of labels keep near percentiles apart."""
     data = alt.InlineData(values=[{"a": value, "t": words}])
     base = alt.Chart(data).encode(x="a:Q", tooltip=[alt.Tooltip("t:N", title="percentile")])
-    rule = base.mark_rule(color=_INK, strokeDash=[3, 3], strokeWidth=1)
-    text = base.mark_text(
-        align="right" if leftwards else "left", dx=-4 if leftwards else 4, baseline="top", y=2 + 14 * row
-    ).encode(text="t:N")
+    rule = base.mark_rule(color=_INK, strokeDash=[3, 3], strokeWidth=1, aria=False)
+    align: Literal["left", "right"] = "right" if leftwards else "left"
+    text = base.mark_text(align=align, baseline="bottom", y=-4 - 15 * row, aria=False).encode(text="t:N")
     return [rule, text]
 
 
-def spacing(rows: list[dict[str, Any]], axis: str) -> dict[str, Any] | None:
-    """Return the spacings of one axis, one line per modality, the area of a point its count; None without any."""
-    chosen = [row for row in rows if row["axis"] == axis]
+def axis_titles(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the axes to draw with their titles; rows and columns are one where they are alike throughout."""
+    found = {axis: title for axis, title in _AXIS_TITLES.items() if any(row["axis"] == axis for row in rows)}
+    if "row" in found and "col" in found and _same_axes(rows):
+        del found["col"]
+        found["row"] = "In-plane spacing, rows and columns alike"
+    return found
+
+
+def _same_axes(rows: list[dict[str, Any]]) -> bool:
+    axes: dict[str, list[Any]] = {"row": [], "col": []}
+    for row in rows:
+        if row["axis"] in axes:
+            axes[row["axis"]].append((row["label"], row["points"]))
+    return axes["row"] == axes["col"]
+
+
+def spacing(rows: list[dict[str, Any]], axis: str, title: str) -> dict[str, Any] | None:
+    """Return the spacings of one axis, one line per modality; the area of a point is its count."""
     points = [
-        {"m": row["label"], "x": (p["low"] + p["high"]) / 2, "n": p["count"], "v": _range_words(p)}
-        for row in chosen
-        for p in row["points"]
-        if p["low"] > 0
+        _point(row["label"], p) for row in rows if row["axis"] == axis for p in row["points"] if p["low"] > 0
     ]
     if not points:
         return None
-    order = [row["label"] for row in chosen]
+    # All axes share one scale, so that charts beside each other compare.
+    values = [value for row in rows for p in row["points"] if p["low"] > 0 for value in (p["low"], p["high"])]
+    order = list(dict.fromkeys(row["label"] for row in rows))
     unit = "gaps" if axis == "gap" else "volumes"
-    return _strip(points, order, "mm", unit, f"{AXIS_TITLES[axis]} per modality, in millimetres")
+    return _strip(
+        points, order, (min(values), max(values)), "mm", unit, f"{title}, per modality, in millimetres"
+    )
 
 
 def slices(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the number of slices per volume, one line per modality; None without any."""
-    points = [
-        {"m": row["label"], "x": (p["low"] + p["high"]) / 2, "n": p["count"], "v": _range_words(p)}
-        for row in rows
-        for p in row["slice_counts"]
-        if p["low"] > 0
-    ]
+    points = [_point(row["label"], p) for row in rows for p in row["slice_counts"] if p["low"] > 0]
     if not points:
         return None
-    return _strip(points, [row["label"] for row in rows], "slices", "volumes", "Slices per volume and modality")
+    extent = (min(p["x"] for p in points), max(p["x"] for p in points))
+    order = [row["label"] for row in rows]
+    return _strip(points, order, extent, "slices", "volumes", "Slices per volume and modality")
+
+
+def _point(label: str, point: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "m": label,
+        "x": (point["low"] + point["high"]) / 2,
+        "n": point["count"],
+        "v": _range_words(point),
+    }
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return 1, 2, 5, 10... between two values, thinned to what a narrow chart can label."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    steps = (1, 2, 5) if last - first <= 3 else (1,)
+    every = [float(f"{step}e{power}") for power in range(first, last + 1) for step in steps]
+    return [tick for tick in every if low <= tick <= high]
 
 
 def _range_words(point: dict[str, Any]) -> str:
@@ -206,17 +281,26 @@ def _range_words(point: dict[str, Any]) -> str:
     return f"{names.number(point['low'])} to {names.number(point['high'])}"
 
 
-def _strip(points: list[dict[str, Any]], order: list[str], unit: str, counted: str, description: str) -> dict[str, Any]:
+def _strip(
+    points: list[dict[str, Any]],
+    order: list[str],
+    extent: tuple[float, float],
+    unit: str,
+    counted: str,
+    description: str,
+) -> dict[str, Any]:
     largest = max(point["n"] for point in points)
-    low, high = min(p["x"] for p in points), max(p["x"] for p in points)
-    # A logarithmic axis needs room: a single value would have no extent.
-    scale = alt.Scale(type="log", domain=[low / 1.3, high * 1.3], nice=False)
+    low, high = extent[0] / 1.3, extent[1] * 1.3  # room for the points, and for an axis of a single value
+    axis = alt.Axis(values=_ticks(low, high), format="~g", labelOverlap=True)
+    present = {point["m"] for point in points}
     chart = (
         alt.Chart(alt.InlineData(values=points))
-        .mark_circle(color=_ACCENT, opacity=0.55, stroke=_ACCENT, strokeWidth=1)
+        .mark_circle(color=_ACCENT, opacity=0.55, stroke=_ACCENT, strokeWidth=1, aria=False)
         .encode(
-            x=alt.X("x:Q", title=unit, scale=scale, axis=alt.Axis(tickCount=5, format="~g", labelOverlap=True)),
-            y=alt.Y("m:N", title=None, sort=order, axis=alt.Axis(grid=True, labelLimit=90, labelColor=_INK)),
+            x=alt.X(
+                "x:Q", title=unit, scale=alt.Scale(type="log", domain=[low, high], nice=False), axis=axis
+            ),
+            y=alt.Y("m:N", title=None, sort=[m for m in order if m in present], axis=_LABELS),
             size=alt.Size("n:Q", scale=alt.Scale(domain=[0, largest], range=[12, 320]), legend=None),
             tooltip=[
                 alt.Tooltip("m:N", title="modality"),
@@ -225,14 +309,16 @@ def _strip(points: list[dict[str, Any]], order: list[str], unit: str, counted: s
             ],
         )
     )
-    return _finished(chart, description, 44 + 34 * len({point["m"] for point in points}))
+    return _finished(chart, description, 44 + 34 * len(present))
 
 
 def thickness(data: dict[str, Any]) -> dict[str, Any] | None:
-    """Return spacing against thickness: on the line slices touch, above it they leave gaps, below they overlap."""
+    """Return spacing against thickness: slices touch on the line, leave gaps above and overlap below it."""
     if not data["points"]:
         return None
-    rows = [{"m": p["label"], "s": p["spacing"], "t": p["thickness"], "n": p["count"]} for p in data["points"]]
+    rows = [
+        {"m": p["label"], "s": p["spacing"], "t": p["thickness"], "n": p["count"]} for p in data["points"]
+    ]
     top = max(max(row["s"], row["t"]) for row in rows) * 1.08
     scale = alt.Scale(domain=[0, top], nice=False)
     line = (
@@ -242,11 +328,15 @@ def thickness(data: dict[str, Any]) -> dict[str, Any] | None:
     )
     points = (
         alt.Chart(alt.InlineData(values=rows))
-        .mark_circle(color=_ACCENT, opacity=0.55, stroke=_ACCENT, strokeWidth=1)
+        .mark_circle(color=_ACCENT, opacity=0.55, stroke=_ACCENT, strokeWidth=1, aria=False)
         .encode(
-            x=alt.X("t:Q", title="slice thickness, mm", scale=scale),
-            y=alt.Y("s:Q", title="slice spacing, mm", scale=scale),
-            size=alt.Size("n:Q", scale=alt.Scale(domain=[0, max(row["n"] for row in rows)], range=[16, 360]), legend=None),
+            x=alt.X("t:Q", title="slice thickness, mm", scale=scale, axis=alt.Axis(tickCount=6)),
+            y=alt.Y("s:Q", title="slice spacing, mm", scale=scale, axis=alt.Axis(tickCount=6)),
+            size=alt.Size(
+                "n:Q",
+                scale=alt.Scale(domain=[0, max(row["n"] for row in rows)], range=[16, 360]),
+                legend=None,
+            ),
             tooltip=[
                 alt.Tooltip("m:N", title="modality"),
                 alt.Tooltip("s:Q", title="spacing, mm"),
@@ -255,14 +345,21 @@ def thickness(data: dict[str, Any]) -> dict[str, Any] | None:
             ],
         )
     )
-    words = [
-        {"x": top * 0.02, "y": top * 0.97, "t": f"gaps between slices: {names.thousands(data['gap'])}"},
-        {"x": top * 0.98, "y": top * 0.03, "t": f"overlapping slices: {names.thousands(data['overlap'])}"},
-    ]
-    notes = [
-        alt.Chart(alt.InlineData(values=[word]))
-        .mark_text(align=align, baseline=baseline, color=_MUTED)
-        .encode(x=alt.X("x:Q", scale=scale), y=alt.Y("y:Q", scale=scale), text="t:N")
-        for word, align, baseline in zip(words, ("left", "right"), ("top", "bottom"), strict=True)
-    ]
-    return _finished(alt.layer(line, points, *notes), "Slice spacing against slice thickness, in millimetres", 300)
+    return _finished(
+        alt.layer(line, points, *_sides(top, scale)),
+        "Slice spacing against slice thickness, in millimetres",
+        240,
+    )
+
+
+def _sides(top: float, scale: alt.Scale) -> tuple[alt.Chart, alt.Chart]:
+    """Return what lies on either side of the line where slices touch, as text in the corners."""
+    above = alt.Chart(alt.InlineData(values=[{"x": top * 0.02, "y": top * 0.97, "t": "slices leave gaps"}]))
+    below = alt.Chart(alt.InlineData(values=[{"x": top * 0.98, "y": top * 0.03, "t": "slices overlap"}]))
+    x, y = alt.X("x:Q", scale=scale), alt.Y("y:Q", scale=scale)
+    return (
+        above.mark_text(align="left", baseline="top", color=_MUTED, aria=False).encode(x=x, y=y, text="t:N"),
+        below.mark_text(align="right", baseline="bottom", color=_MUTED, aria=False).encode(
+            x=x, y=y, text="t:N"
+        ),
+    )

@@ -64,10 +64,19 @@ def distribution(labels: Iterable[str] | Counter[str]) -> list[dict[str, Any]]:
 
 def scanners(run: SafeRun) -> dict[str, Any]:
     """Return what made the images, in series."""
-    names_ = ["Manufacturer", "ManufacturerModelName", "MagneticFieldStrength", "KVP", "BodyPartExamined", "format"]
+    names_ = [
+        "Manufacturer",
+        "ManufacturerModelName",
+        "MagneticFieldStrength",
+        "KVP",
+        "BodyPartExamined",
+        "format",
+    ]
     series = run.read("series", [*names_, "Modality"]).to_pylist()
     dicom = [one for one in series if one["format"] == "dicom"]
-    models = [f"{names.label(s['Manufacturer'])} \u00b7 {names.label(s['ManufacturerModelName'])}" for s in dicom]
+    models = [
+        f"{names.label(s['Manufacturer'])} \u00b7 {names.label(s['ManufacturerModelName'])}" for s in dicom
+    ]
     return {
         "models": distribution(models),
         "body_parts": distribution(names.label(s["BodyPartExamined"]) for s in dicom),
@@ -82,7 +91,10 @@ def _measured(
     """Return a distribution of numbers in their own order, what is not given at the end."""
     counts: Counter[float | None] = Counter(s[name] for s in series if s[name] is not None or applies(s))
     ranked = sorted(counts.items(), key=lambda item: (item[0] is None, item[0] or 0))
-    rows = [{"label": names.NOT_GIVEN if v is None else f"{names.number(v)} {unit}", "count": n} for v, n in ranked]
+    rows = [
+        {"label": names.NOT_GIVEN if v is None else f"{names.number(v)} {unit}", "count": n}
+        for v, n in ranked
+    ]
     return _capped(rows)
 
 
@@ -117,8 +129,10 @@ def totals(run: SafeRun) -> dict[str, int]:
 
 
 def patients(run: SafeRun, min_cell: int) -> dict[str, Any]:
-    """Return the patients, and how they divide by sex, age group and year of study, small counts suppressed."""
-    rows = run.read("series", ["PatientSex"], years=["StudyDate"], age_groups=["PatientAge"], numbers=["PatientID"]).to_pylist()
+    """Return the patients by sex, age group and year of study, small counts suppressed."""
+    rows = run.read(
+        "series", ["PatientSex"], years=["StudyDate"], age_groups=["PatientAge"], numbers=["PatientID"]
+    ).to_pylist()
     known = [row for row in rows if row["PatientID"] is not None]
     by_patient: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in known:
@@ -126,7 +140,9 @@ def patients(run: SafeRun, min_cell: int) -> dict[str, Any]:
     sexes = Counter(_usual(group, "PatientSex") for group in by_patient.values())
     # A patient seen twice belongs to the age group of most of the series.
     ages = Counter(_usual(group, "PatientAge") for group in by_patient.values())
-    years = Counter(year for group in by_patient.values() for year in {row["StudyDate"] for row in group} - {None})
+    years = Counter(
+        year for group in by_patient.values() for year in {row["StudyDate"] for row in group} - {None}
+    )
     return {
         **suppress.count_text(len(by_patient), min_cell),
         "series_without_id": len(rows) - len(known),
@@ -163,9 +179,11 @@ def missingness(run: SafeRun) -> dict[str, Any]:
     counted = [f"{name}_missing" for name in KEY_ATTRIBUTES]
     table = run.read("series", ["Modality", "format", "n_images", *counted])
     table = table.filter(pc.and_(pc.equal(table["format"], "dicom"), pc.greater(table["n_images"], 0)))
-    sums = table.group_by("Modality").aggregate([(name, "sum") for name in ("n_images", *counted)]).to_pylist()
+    sums = (
+        table.group_by("Modality").aggregate([(name, "sum") for name in ("n_images", *counted)]).to_pylist()
+    )
     groups = sorted(sums, key=lambda row: (-row["n_images_sum"], names.label(row["Modality"])))[:12]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in KEY_ATTRIBUTES:
         missing = [int(group[f"{name}_missing_sum"] or 0) for group in groups]
         shares = [_share(name, group, count) for group, count in zip(groups, missing, strict=True)]
@@ -179,7 +197,7 @@ def missingness(run: SafeRun) -> dict[str, Any]:
 
 
 def _share(name: str, group: dict[str, Any], missing: int) -> float | None:
-    images = group["n_images_sum"]
+    images = int(group["n_images_sum"])
     if missing >= images and name in _ONLY_FOR and group["Modality"] not in _ONLY_FOR[name]:
         return None
     return round(missing / images, 6)

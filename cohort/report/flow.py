@@ -28,7 +28,9 @@ def flow(run: SafeRun) -> list[dict[str, Any]]:
     return [*_objects(run), *_frames(run), *_volumes(run)]
 
 
-def _step(unit: str, label: str, count: int, before: int | None = None, drops: Counter[str] | None = None) -> dict[str, Any]:
+def _step(
+    unit: str, label: str, count: int, before: int | None = None, drops: Counter[str] | None = None
+) -> dict[str, Any]:
     drops = Counter(drops or {})
     if before is not None and before - count - drops.total():
         # Conservation is asserted by the stages; if it ever failed, the page must not hide it.
@@ -52,7 +54,8 @@ def _objects(run: SafeRun) -> list[dict[str, Any]]:
     other: Counter[str] = Counter()
     no_pixels: Counter[str] = Counter()
     images = 0
-    rows = grouped(run.read("files", ["status", "reason", "format", "is_image", "SOPClassUID"]), ["status", "reason", "format", "is_image", "SOPClassUID"])  # fmt: skip
+    keys = ["status", "reason", "format", "is_image", "SOPClassUID"]
+    rows = grouped(run.read("files", keys), keys)
     for row in rows:
         count, status = row["count_all"], row["status"]
         if status in _LOST:
@@ -107,7 +110,10 @@ def _volumes(run: SafeRun) -> list[dict[str, Any]]:
         else:
             irregular[why_not_regular(volume)] += 1
     usable = len(volumes) - assembled.total()
-    steps = [_step("volumes", "Assembled", len(volumes)), _step("volumes", "Usable", usable, len(volumes), assembled)]
+    steps = [
+        _step("volumes", "Assembled", len(volumes)),
+        _step("volumes", "Usable", usable, len(volumes), assembled),
+    ]
     if fate is not None:
         steps.append(_step("volumes", "Stored in Zarr", usable - stored.total(), usable, stored))
     return [*steps, _step("volumes", "Regular 3-D grid", regular, steps[-1]["count"], irregular)]

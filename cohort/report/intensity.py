@@ -83,7 +83,9 @@ def _rank(counts: Ints, percent: float) -> int:
 
 def percentiles(low: Floats, high: Floats, counts: Ints) -> dict[str, float]:
     """Return percentiles of merged counts: exact for integers, the middle of the bin for floats."""
-    return {name: float((low[i] + high[i]) / 2) for name, p in PERCENTILES.items() for i in [_rank(counts, p)]}
+    return {
+        name: float((low[i] + high[i]) / 2) for name, p in PERCENTILES.items() for i in [_rank(counts, p)]
+    }
 
 
 def display_grid(low: Floats, high: Floats, counts: Ints, integer: bool) -> dict[str, float]:
@@ -100,8 +102,7 @@ def display_grid(low: Floats, high: Floats, counts: Ints, integer: bool) -> dict
         steps = np.diff(low[first : last + 1].astype(np.int64))
         stride = int(np.gcd.reduce(steps)) if len(steps) else 1
         width = float(stride * math.ceil((span / stride + 1) / (MOST_BARS - 1)))
-        # Edges lie half a stride below the values, so that no value lies on an edge.
-        # Begin at a multiple of the width; edges half a stride below the values, so that none lies on an edge.
+        # Begin at a multiple of the width, and half a stride lower, so that no value lies on an edge.
         back = stride * ((low[first] % width) // stride)
         start = low[first] - back - stride / 2
     else:
@@ -133,13 +134,16 @@ def moments(run: SafeRun, modality_of: dict[int, str]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in run.read("statistics", names_, numbers=["volume_id"]).to_pylist():
         groups[modality_of.get(row["volume_id"], names.NOT_GIVEN), row["value_unit"] or "unknown"].append(row)
-    found = [{"label": label, "unit": names.label(unit), **_moments(rows)} for (label, unit), rows in groups.items()]
+    found = [
+        {"label": label, "unit": names.label(unit), **_moments(rows)}
+        for (label, unit), rows in groups.items()
+    ]
     found.sort(key=lambda row: (-row["count"], row["label"], row["unit"]))
     return found[: 2 * MOST_CHARTS]
 
 
 def _moments(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Merge moments of volumes: means by their weight, variances with the spread of the means (fsum: any order)."""
+    """Merge moments of volumes; exact sums, so that their order does not matter."""
     sums = {key: sum(row[f"{key}_count"] or 0 for row in rows) for key in ("padding", "nan", "inf")}
     filled = [row for row in rows if row["count"]]
     count = sum(row["count"] for row in filled)

@@ -107,7 +107,7 @@ def size(n_bytes: int) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a measured value with up to four significant digits, a true minus sign and no exponent below a million."""
+    """Return a measured value: four significant digits or more, a true minus sign, rarely an exponent."""
     if value is None:
         return "\u2013"
     if value == round(value) and abs(value) < 1e15:

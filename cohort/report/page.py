@@ -19,7 +19,7 @@ _TEMPLATES = resources.files("cohort.report") / "templates"
 
 @functools.cache
 def _library() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script, from the wheel of vl-convert: nothing is fetched."""
+    """Return Vega, Vega-Lite and Vega-Embed as one script; vl-convert carries them, nothing is fetched."""
     import vl_convert
 
     text: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
@@ -28,7 +28,12 @@ def _library() -> str:
 
 def _script_text(text: str) -> str:
     """Return a script that cannot end its element early and reads the same to the browser's digest."""
-    return text.replace("\r\n", "\n").replace("\r", "\n").replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    return (
+        text.replace("\r\n", "\n")
+        .replace("\r", "\n")
+        .replace("</script", "<\\/script")
+        .replace("<!--", "<\\!--")
+    )
 
 
 def _digest(text: str) -> str:
@@ -120,7 +125,10 @@ def heat(share: float | None) -> str:
 
 def _charts(data: dict[str, Any]) -> dict[str, Any]:
     """Return the specifications by the name of their place on the page."""
-    found = {f"spacing-{axis}": charts.spacing(data["spacing"], axis) for axis in charts.AXIS_TITLES}
+    titles = charts.axis_titles(data["spacing"])
+    found = {
+        f"spacing-{axis}": charts.spacing(data["spacing"], axis, title) for axis, title in titles.items()
+    }
     found["slices"] = charts.slices(data["shapes"])
     found["thickness"] = charts.thickness(data["spacing_against_thickness"])
     if data["intensity"] is not None:
@@ -140,9 +148,9 @@ def render(data: dict[str, Any]) -> str:
         data=data,
         specs=specs,
         block=json_block(specs),
-        axes=charts.AXIS_TITLES,
+        axes=charts.axis_titles(data["spacing"]),
         policy=policy(scripts, [style]),
         scripts=[markupsafe.Markup(text) for text in scripts],  # noqa: S704 - our own files and the library
         style=markupsafe.Markup(style),  # noqa: S704 - our own file
     )  # fmt: skip
-    return html if html.endswith("\n") else html + "\n"
+    return html.strip() + "\n"

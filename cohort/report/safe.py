@@ -107,7 +107,7 @@ class SafeRun:
         return pa.table(arrays)
 
     def modality_histograms(self) -> pa.Table:
-        """Return the histograms per Modality; groups of other attributes may be identifiers and stay behind."""
+        """Return the histograms per Modality; other groups may be identifiers and stay behind."""
         table = self._run.read("histograms", schema.HISTOGRAMS.names)
         return table.filter(pc.equal(table["group_by"], "Modality")).drop_columns(["group_by"])
 
@@ -119,9 +119,8 @@ class SafeRun:
         volume = self._numbered("volume_id", raw["subject"])
         series = self._numbered("series_key", raw["subject"])
         distinct = pc.rank(raw["subject"].combine_chunks(), tiebreaker="dense") if raw.num_rows else volume
-        return raw.select(columns).append_column("volume", volume).append_column("series", series).append_column(
-            "distinct", distinct
-        )  # fmt: skip
+        found = {name: raw[name] for name in columns}
+        return pa.table(found | {"volume": volume, "series": series, "distinct": distinct})
 
     def count_distinct(self, table: str, column: str) -> int:
         """Count the different values of an identifier; absent and empty ones do not count."""
@@ -130,7 +129,7 @@ class SafeRun:
         return len(_present(pc.unique(values)))
 
     def _numbered(self, name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Return 1 + the place of each value among the sorted values of the table that owns the identifier."""
+        """Return 1 + the place of each value among those of the table that owns the identifier."""
         if name not in self._numbers:
             if name not in _NUMBERED_IN:
                 raise PrivacyError(f"no run-local numbers are defined for the identifier {name}")

@@ -54,7 +54,7 @@ def _verdict(row: dict[str, Any]) -> str:
 
 
 def verdicts(volumes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return per modality how many volumes are regular grids, single slices, irregular or unusable, and why."""
+    """Return per modality how many volumes are regular grids, single slices, irregular or unusable."""
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for volume in volumes:
         groups[volume["label"]].append(volume)
@@ -64,14 +64,23 @@ def verdicts(volumes: list[dict[str, Any]]) -> list[dict[str, Any]]:
         reasons = Counter(why_not_regular(volume) for volume in group if volume["verdict"] == "irregular")
         ranked = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:5]
         counts = {kind: kinds[kind] for kind in ("regular", "single", "irregular", "unusable")}
-        rows.append({"label": label, "volumes": len(group), **counts, "reasons": [{"reason": r, "count": n} for r, n in ranked]})
+        rows.append(
+            {
+                "label": label,
+                "volumes": len(group),
+                **counts,
+                "reasons": [{"reason": r, "count": n} for r, n in ranked],
+            }
+        )
     return rows[:MOST_MODALITIES]
 
 
 def volume_table(volumes: list[dict[str, Any]], codes: dict[int, list[str]]) -> list[dict[str, Any]]:
     """Return the volumes to look at first, at most `MOST_VOLUMES`, with the codes of their findings."""
     order = {"irregular": 0, "unusable": 1, "regular": 2, "single": 3}
-    ranked = sorted(volumes, key=lambda v: (order[v["verdict"]], -len(codes.get(v["volume_id"], ())), v["volume_id"]))
+    ranked = sorted(
+        volumes, key=lambda v: (order[v["verdict"]], -len(codes.get(v["volume_id"], ())), v["volume_id"])
+    )
     return [
         {
             "id": names.local("V", volume["volume_id"]),
@@ -169,7 +178,7 @@ def _merged(counts: Counter[Any]) -> list[dict[str, Any]]:
     while len(points) > MOST_VALUES:
         merged: list[tuple[float, float, int]] = []
         for low, high, count in points:
-            if merged and 0 < merged[-1][0] and high <= merged[-1][0] * ratio:
+            if merged and merged[-1][0] > 0 and high <= merged[-1][0] * ratio:
                 merged[-1] = (merged[-1][0], high, merged[-1][2] + count)
             else:
                 merged.append((low, high, count))
@@ -178,7 +187,7 @@ def _merged(counts: Counter[Any]) -> list[dict[str, Any]]:
 
 
 def spacing_against_thickness(volumes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return volumes with both a slice spacing and a thickness, counted on a grid of 0.1 mm (coarser if need be)."""
+    """Return volumes with both a slice spacing and a thickness, counted on a grid of 0.1 mm or coarser."""
     both = [
         (v["label"], v["spacing_slice_mm"], v["slice_thickness_mm"])
         for v in volumes

@@ -64,7 +64,7 @@ def _findings(run: SafeRun) -> tuple[list[dict[str, Any]] | None, dict[int, list
         groups[tuple(names.plain(row[key]) for key in keys)].append(row)
         if row["scope"] == "volume" and row["volume"]:
             codes[row["volume"]].add(names.plain(row["code"]))
-    kinds = []
+    kinds: list[dict[str, Any]] = []
     for key, rows in groups.items():
         listed = _subjects(rows)
         kinds.append(
@@ -125,4 +125,6 @@ def _demands(errors: list[dict[str, Any]]) -> str:
         return "No finding of severity error."
     subjects = sum(kind["count"] for kind in errors)
     kinds = names.counted(len(errors), "kind")
-    return f"{names.counted(subjects, 'finding')} of severity error, of {kinds}, should be settled before use."
+    return (
+        f"{names.counted(subjects, 'finding')} of severity error, of {kinds}, should be settled before use."
+    )

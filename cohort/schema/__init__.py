@@ -7,7 +7,7 @@ Columns taken from DICOM keep the DICOM keyword; derived ones are snake_case wit
 
 from cohort.schema.export import as_json, as_markdown
 from cohort.schema.headers import DICOM_COLUMNS, FRAME_COLUMNS, NIFTI_COLUMNS
-from cohort.schema.model import FORMAT_VERSION, Column, Privacy, Status, Table
+from cohort.schema.model import FORMAT_VERSION, VERSION, Column, Privacy, Status, Table
 from cohort.schema.tables import (
     FILES,
     FINDINGS,
@@ -43,6 +43,7 @@ __all__ = [
     "SPACING",
     "STATISTICS",
     "TABLES",
+    "VERSION",
     "VOLUMES",
     "Column",
     "Privacy",

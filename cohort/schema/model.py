@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+VERSION = "0.1.0"
+"""Version of cohort."""
+
 FORMAT_VERSION = 1
 """Version of the run folder. A reader refuses another one by name."""
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from cohort.cluster import Step, completed, ignore
 from cohort.errors import ConservationError
-from cohort.schema import FORMAT_VERSION, FRAMES, KEY_ATTRIBUTES, SERIES, VOLUMES, Status
-from cohort.store import digest
+from cohort.schema import FRAMES, KEY_ATTRIBUTES, SERIES, VOLUMES, Status
+from cohort.store import inputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,7 +56,7 @@ def assemble(run: RunFolder, config: Config, progress: Progress = ignore) -> dic
         If an image is in no volume.
     """
     scanned = run.committed("scan")
-    inputs = digest([FORMAT_VERSION, config.as_dict()["assemble"], scanned])
+    inputs = inputs_of(config.as_dict()["assemble"], scanned)
     if run.is_current("assemble", inputs):
         return run.committed("assemble")
     run.withdraw(("assemble", "ingest", "reduce", "check", "report"))

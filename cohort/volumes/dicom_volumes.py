@@ -50,7 +50,7 @@ def _volume(group: Group) -> tuple[Row, list[Row]]:
     first = min(group.frames, key=lambda frame: frame.sort_key)
     row = first.row
     volume: Row = {
-        "volume_id": key_of(*sorted(f"{f.row['instance_key']}:{f.number or 0}" for f in group.frames)),
+        "volume_id": _volume_id(group),
         "series_key": row["series_key"],
         "SeriesInstanceUID": row["SeriesInstanceUID"],
         "Modality": row["Modality"],
@@ -70,6 +70,11 @@ def _volume(group: Group) -> tuple[Row, list[Row]]:
     places = _places(group, volume)
     _count(group, volume)
     return volume, _frame_rows(group, volume, places)
+
+
+def _volume_id(group: Group) -> str:
+    names = sorted(f"{frame.row['instance_key']}:{frame.number or 0}" for frame in group.frames)
+    return key_of(*names, *([f"version {group.version}"] if group.version else []))
 
 
 def _places(group: Group, volume: Row) -> list[tuple[Frame, int, int, float | None]]:

@@ -37,6 +37,7 @@ class Group:
     timepoints: list[list[Frame]]
     reasons: list[str] = field(default_factory=list)
     set_aside: list[tuple[Frame, str, str]] = field(default_factory=list)  # frame, role, reason
+    version: int = 0  # above 0: other images under the same SOPInstanceUIDs
 
     @property
     def frames(self) -> list[Frame]:
@@ -59,38 +60,70 @@ def split_series(frames: list[Frame], modality: str | None) -> list[Group]:
     list of Group
         Every frame is in exactly one: as an image of one time point, or set aside with role and reason.
     """
-    frames = sorted(frames, key=lambda frame: frame.sort_key)
-    kept, copies = _without_copies(frames)
-    placed = [frame for frame in kept if frame.position is not None]
-    groups = [Group([[frame]], ["no_geometry"]) for frame in kept if frame.position is None]
-    kinds = _kinds(placed)
-    main, strays = _without_localizers(kinds)
+    versions, copies = _versions(sorted(frames, key=lambda frame: frame.sort_key))
+    groups = []
+    for number, version in enumerate(versions):
+        parts = _split_version(version, modality)
+        for part in parts:
+            part.version = number
+            if number:
+                part.reasons.insert(0, "conflicting_instance")
+        groups += parts
+    if len(groups) == 1:
+        groups[0].reasons = []
+    _attach_copies(groups, copies)
+    return groups
+
+
+def _split_version(frames: list[Frame], modality: str | None) -> list[Group]:
+    placed = [frame for frame in frames if frame.position is not None]
+    groups = [Group([[frame]], ["no_geometry"]) for frame in frames if frame.position is None]
+    main, strays = _without_localizers(_kinds(placed))
     for kind in main:
         parts = _split(kind, modality, 0)
         if len(main) > 1:
             for part in parts:
                 part.reasons.insert(0, _difference(kind, main))
         groups += parts
-    if len(groups) == 1:
-        groups[0].reasons = []
-    _attach(groups, copies, strays)
+    largest = max(groups, key=lambda group: len(group.frames))
+    largest.set_aside += [(frame, "excluded", "localizer") for frame in strays]
     return groups
 
 
-def _without_copies(frames: list[Frame]) -> tuple[list[Frame], list[tuple[Frame, Frame]]]:
-    """Set aside frames that another file already gave: same SOPInstanceUID, same place, same encoding."""
-    first: dict[Any, Frame] = {}
-    kept, copies = [], []
+def _versions(frames: list[Frame]) -> tuple[list[list[Frame]], list[tuple[Frame, Frame]]]:
+    """Part frames whose SOPInstanceUID occurs more than once.
+
+    A frame with the same header as an earlier one is a copy, returned with its original. One that differs is
+    another image under the same name: it goes into a second, third... version of the series, so that it is kept
+    and cannot disturb the first.
+    """
+    seen: dict[Any, list[tuple[Any, Frame]]] = defaultdict(list)
+    versions: list[list[Frame]] = []
+    copies = []
     for frame in frames:
-        row = frame.row
-        names = ("instance_key", "Rows", "Columns", "TransferSyntaxUID", "pixel_length", "BitsAllocated")
-        key = (*(row[name] for name in names), frame.number, frame.position)
-        if key in first:
-            copies.append((frame, first[key]))
-        else:
-            first[key] = frame
-            kept.append(frame)
-    return kept, copies
+        known = seen[frame.row["instance_key"], frame.number]
+        facts = _facts(frame)
+        original = next((other for other_facts, other in known if other_facts == facts), None)
+        if original is not None:
+            copies.append((frame, original))
+            continue
+        if len(known) == len(versions):
+            versions.append([])
+        versions[len(known)].append(frame)
+        known.append((facts, frame))
+    return versions, copies
+
+
+_IDENTICAL = (
+    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelRepresentation",
+    "TransferSyntaxUID", "pixel_length", "NumberOfFrames", "InstanceNumber", "PixelPaddingValue", "RescaleType",
+)  # fmt: skip
+
+
+def _facts(frame: Frame) -> Any:
+    """Return what two copies of one frame must share, as far as headers tell."""
+    values = tuple(frame.row[name] for name in _IDENTICAL)
+    return (*values, frame.position, frame.orientation, frame.spacing, frame.slope, frame.intercept)
 
 
 def _kinds(frames: list[Frame]) -> list[list[Frame]]:
@@ -263,13 +296,9 @@ def _interleaved(parts: list[list[Frame]]) -> bool:
     return all(b[0] < a[1] for a, b in pairwise(ranges))
 
 
-def _attach(groups: list[Group], copies: list[tuple[Frame, Frame]], strays: list[Frame]) -> None:
-    """Count copies with the volume that holds the original, strays with the largest one."""
+def _attach_copies(groups: list[Group], copies: list[tuple[Frame, Frame]]) -> None:
+    """Count every copy with the volume that holds its original."""
     owner = {id(frame): group for group in groups for frame in group.frames}
     owner |= {id(frame): group for group in groups for frame, _, _ in group.set_aside}
-    largest = max(groups, key=lambda group: len(group.frames))
-    for frame in strays:
-        largest.set_aside.append((frame, "excluded", "localizer"))
-        owner[id(frame)] = largest
     for copy, original in copies:
         owner[id(original)].set_aside.append((copy, "duplicate", "same_instance"))

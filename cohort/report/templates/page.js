@@ -14,6 +14,7 @@
     if (scale === "log" || !spec.usermeta || !("log_floor" in spec.usermeta)) return spec;
     const copy = JSON.parse(JSON.stringify(spec));
     const encoding = copy.layer[0].encoding;
+    delete encoding.y.axis.values;
     encoding.y.scale = { type: "linear", domainMin: 0, nice: true };
     if (encoding.y2) encoding.y2.datum = 0;
     return copy;
