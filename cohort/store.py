@@ -142,8 +142,15 @@ class RunFolder:
         record = self.record(stage)
         if record is None or record["inputs"] != inputs:
             return False
-        sizes = ((self.path / a["path"], a["size"]) for a in record["artefacts"])
-        return all(path.is_file() and path.stat().st_size == size for path, size in sizes)
+        sizes = {a["path"]: a["size"] for a in record["artefacts"]}
+        for later in STAGES[STAGES.index(stage) + 1 :]:  # `ingest` completes volumes.parquet
+            following = self.record(later)
+            sizes |= {a["path"]: a["size"] for a in following["artefacts"] if a["path"] in sizes} if following else {}
+        return all(self._has_size(name, size) for name, size in sizes.items())
+
+    def _has_size(self, name: str, size: int) -> bool:
+        path = self.path / name
+        return path.is_file() and path.stat().st_size == size
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -169,17 +176,27 @@ class RunFolder:
         tables = [pq.read_table(path, columns=wanted.names, partitioning=None) for path in self.parts(table)]
         return pa.concat_tables([t.select(wanted.names).cast(wanted) for t in tables]) if tables else wanted.empty_table()
 
+    def read_files(self, artefacts: Iterable[Artefact], column: str) -> Iterator[Any]:
+        """Yield the values of one column of some Parquet files below OUT."""
+        import pyarrow.parquet as pq
+
+        for artefact in artefacts:
+            yield from pq.read_table(self.path / artefact.path, columns=[column], partitioning=None)[column].to_pylist()
+
     # -- writing -------------------------------------------------------------------------------------------
 
-    def write_table(self, name: str, table: pa.Table, encoding: Mapping[str, str] | None = None) -> Artefact:
-        """Write one Parquet file below OUT, atomically; the same table gives the same bytes."""
+    def write_table(self, name: str, table: pa.Table, delta: Sequence[str] = ()) -> Artefact:
+        """Write one Parquet file below OUT, atomically; the same table gives the same bytes.
+
+        Lists of ascending integers named in `delta` are stored as differences.
+        """
         import pyarrow.parquet as pq
 
         def write(temporary: Path) -> None:
             options: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
-            if encoding:
-                columns = [field.name for field in table.schema if field.name not in ("bins", "counts")]
-                options |= {"use_dictionary": columns, "column_encoding": dict(encoding)}
+            if delta:
+                options["use_dictionary"] = [name for name in table.column_names if name not in delta]
+                options["column_encoding"] = {f"{name}.list.element": "DELTA_BINARY_PACKED" for name in delta}
             pq.write_table(table, temporary, **options)
 
         return self._write(name, write, rows=table.num_rows)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from cohort.report.safe import SafeRun
 
+MOST_COLUMNS = 12
 MOST_ROWS = 40
 """Rows shown of a table whose labels come from headers; the rest is added up."""
 
@@ -182,7 +183,8 @@ def missingness(run: SafeRun) -> dict[str, Any]:
     sums = (
         table.group_by("Modality").aggregate([(name, "sum") for name in ("n_images", *counted)]).to_pylist()
     )
-    groups = sorted(sums, key=lambda row: (-row["n_images_sum"], names.label(row["Modality"])))[:12]
+    groups = sorted(sums, key=lambda row: (-row["n_images_sum"], names.label(row["Modality"])))
+    left_out, groups = max(0, len(groups) - MOST_COLUMNS), groups[:MOST_COLUMNS]
     rows: list[dict[str, Any]] = []
     for name in KEY_ATTRIBUTES:
         missing = [int(group[f"{name}_missing_sum"] or 0) for group in groups]
@@ -191,6 +193,7 @@ def missingness(run: SafeRun) -> dict[str, Any]:
     rows.sort(key=lambda row: (-sum(s or 0 for s in row["shares"]), row["attribute"]))
     return {
         "modalities": [names.label(group["Modality"]) for group in groups],
+        "modalities_left_out": left_out,
         "images": [int(group["n_images_sum"]) for group in groups],
         "rows": rows,
     }

@@ -131,5 +131,5 @@ def why_not_regular(volume: dict[str, Any]) -> str:
     """Return why a volume is no regular 3-D grid: a single image, the failed checks, or nothing recorded."""
     if (volume["slices"] or 0) <= 1:
         return "single slice"
-    code: str | None = volume["reason_not_regular"]
-    return code.replace(",", ", ").replace("_", " ").replace("  ", " ") if code else "no reason recorded"
+    checks = [check.strip().replace("_", " ") for check in (volume["reason_not_regular"] or "").split(",")]
+    return f"fails {', '.join(checks)}" if any(checks) else "no reason recorded"

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 MOST_BARS = 300
 MOST_CHARTS = 24
-"""Modality and unit pairs drawn; the others keep their row in the table."""
+MOST_ENTRIES = 48
+"""Histograms drawn, and histograms of which at least the median is told."""
 
 CENTRAL = (0.1, 99.9)
 """Percentiles between which values are drawn; what lies outside is stated as a count."""
@@ -31,7 +32,7 @@ _FEW = 1.25  # draw everything where that widens the axis by no more than this f
 
 
 def histograms(run: SafeRun) -> list[dict[str, Any]]:
-    """Return one entry per modality, unit and kind of values: percentiles and bars, most voxels first."""
+    """Return one entry per modality, unit and kind of values, most voxels first; bars for the first ones."""
     table = run.modality_histograms()
     keys = ["group", "value_unit", "kind"]
     groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
@@ -48,6 +49,8 @@ def histograms(run: SafeRun) -> list[dict[str, Any]]:
 def _entry(key: tuple[str, str, str], table: pa.Table) -> dict[str, Any]:
     label, unit, kind = key
     low, high = (np.asarray(table[name], np.float64) for name in ("value_low", "value_high"))
+    # The last bin of float32 ends at infinity; for display its one finite edge stands for it.
+    low, high = np.where(np.isfinite(low), low, high), np.where(np.isfinite(high), high, low)
     counts = np.asarray(table["count"], np.int64)
     channel = np.asarray(table["channel"], np.int64)
     values, pooled = _pooled(low, high, counts)
@@ -107,7 +110,9 @@ def display_grid(low: Floats, high: Floats, counts: Ints, integer: bool) -> dict
         start = low[first] - back - stride / 2
     else:
         finest = float(np.max(high[first : last + 1] - low[first : last + 1]))
-        width = 2.0 ** math.ceil(math.log2(max(finest, span / (MOST_BARS - 2), 5e-324)))
+        # A bin without width (at the end of float32) still needs a bar that a number can tell from its edge.
+        least = max(abs(float(low[first])), abs(float(low[last]))) * 2.0**-12
+        width = 2.0 ** math.ceil(math.log2(max(finest, span / (MOST_BARS - 2), least, 2.0**-149)))
         start = math.floor(low[first] / width) * width
     bars = math.floor((float(low[last]) - start) / width) + 1
     return {"first": float(start), "width": width, "bars": float(bars)}

@@ -11,11 +11,15 @@ from cohort.report.flow import why_not_regular
 from cohort.schema import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cohort.report.safe import SafeRun
 
 MOST_VALUES = 60
 """Different spacings drawn per modality and axis; more are merged on a logarithmic grid."""
 MOST_MODALITIES = 12
+OTHER = "other modalities"
+"""Label of what is beyond `MOST_MODALITIES`: hostile headers must not grow the page."""
 MOST_SHAPES = 12
 MOST_VOLUMES = 200
 MOST_POINTS = 600
@@ -42,6 +46,10 @@ def volume_rows(run: SafeRun) -> list[dict[str, Any]]:
             row |= {"status": later["status"], "reason": later["reason"]}
         row["verdict"] = _verdict(row)
         row["label"] = names.label(row["Modality"])
+    counts = Counter(row["label"] for row in rows)
+    kept = set(sorted(counts, key=lambda label: (-counts[label], label))[:MOST_MODALITIES])
+    for row in rows:
+        row["label"] = row["label"] if row["label"] in kept else OTHER
     return rows
 
 
@@ -72,7 +80,7 @@ def verdicts(volumes: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "reasons": [{"reason": r, "count": n} for r, n in ranked],
             }
         )
-    return rows[:MOST_MODALITIES]
+    return rows
 
 
 def volume_table(volumes: list[dict[str, Any]], codes: dict[int, list[str]]) -> list[dict[str, Any]]:
@@ -111,7 +119,7 @@ def shapes(volumes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for volume in volumes:
         groups[volume["label"]].append(volume)
     rows = []
-    for label, group in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))[:MOST_MODALITIES]:
+    for label, group in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
         matrices = Counter((v["rows"] or 0, v["columns"] or 0) for v in group)
         ranked = sorted(matrices.items(), key=lambda item: (-item[1], item[0]))
         slices = Counter(v["slices"] or 0 for v in group)
@@ -134,26 +142,32 @@ def shapes(volumes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def spacing(run: SafeRun, volumes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the spacings per modality and axis: exact quartiles, and points to draw."""
     counts: dict[tuple[str, str], Counter[float]] = defaultdict(Counter)
-    if run.has("spacing"):
-        for row in run.read("spacing", ["group", "axis", "value_low_mm", "count"]).to_pylist():
-            counts[names.label(row["group"]), row["axis"]][row["value_low_mm"]] += row["count"]
-    else:
-        # Pixels were not read, so nothing was merged; what the headers say is in the volumes.
-        for volume in volumes:
-            for axis in AXES[:4]:
-                name = "slice_thickness_mm" if axis == "thickness" else f"spacing_{axis}_mm"
-                if volume[name] is not None and volume["status"] == Status.OK:
-                    counts[volume["label"], axis][volume[name]] += 1
+    known = {volume["label"] for volume in volumes}
+    for group, axis, value, count in _measured(run, volumes):
+        if value is not None and math.isfinite(value) and value >= 0:
+            counts[group if group in known else OTHER, axis][value] += count
     weight: Counter[str] = Counter()
     for (label, _), values in counts.items():
         weight[label] += values.total()
-    shown = sorted(weight, key=lambda label: (-weight[label], label))[:MOST_MODALITIES]
     return [
         {"label": label, "axis": axis, **_summary(values), "points": _merged(values)}
-        for label in shown
+        for label in sorted(weight, key=lambda label: (-weight[label], label))
         for axis in AXES
         if (values := counts.get((label, axis), Counter()))
     ]
+
+
+def _measured(run: SafeRun, volumes: list[dict[str, Any]]) -> Iterator[tuple[str, str, float | None, int]]:
+    """Yield modality, axis, value and count: as merged, or from the volumes where nothing was merged."""
+    if run.has("spacing"):
+        for row in run.read("spacing", ["group", "axis", "value_low_mm", "count"]).to_pylist():
+            yield names.label(row["group"]), row["axis"], row["value_low_mm"], row["count"]
+        return
+    for volume in volumes:
+        for axis in AXES[:4]:
+            name = "slice_thickness_mm" if axis == "thickness" else f"spacing_{axis}_mm"
+            if volume["status"] == Status.OK:
+                yield volume["label"], axis, volume[name], 1
 
 
 def _summary(counts: Counter[Any]) -> dict[str, Any]:
@@ -186,12 +200,18 @@ def _merged(counts: Counter[Any]) -> list[dict[str, Any]]:
     return [{"low": low, "high": high, "count": count} for low, high, count in points]
 
 
+def _positive(value: float | None) -> bool:
+    return value is not None and math.isfinite(value) and value > 0
+
+
 def spacing_against_thickness(volumes: list[dict[str, Any]]) -> dict[str, Any]:
     """Return volumes with both a slice spacing and a thickness, counted on a grid of 0.1 mm or coarser."""
     both = [
         (v["label"], v["spacing_slice_mm"], v["slice_thickness_mm"])
         for v in volumes
-        if v["status"] == Status.OK and v["spacing_slice_mm"] and v["slice_thickness_mm"]
+        if v["status"] == Status.OK
+        and _positive(v["spacing_slice_mm"])
+        and _positive(v["slice_thickness_mm"])
     ]
     grid = 0.1
     while True:

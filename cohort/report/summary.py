@@ -21,7 +21,7 @@ _SEVERITIES = ("error", "warning", "info")
 def summarise(run: SafeRun, options: ReportOptions) -> dict[str, Any]:
     """Return everything the page shows as plain data, in a fixed order, without anything private."""
     volumes = shapes.volume_rows(run)
-    kinds, codes = _findings(run)
+    kinds, codes = _findings(run, options.min_cell)
     data: dict[str, Any] = {
         "title": options.title,
         "min_cell": options.min_cell,
@@ -40,7 +40,6 @@ def summarise(run: SafeRun, options: ReportOptions) -> dict[str, Any]:
         "missingness": contents.missingness(run),
         "provenance": run.provenance(),
     }
-    data["card"]["small_cohort"] = suppress.count_text(1, options.min_cell)["count"] is None
     data["verdict"] = _verdict(data)
     return data
 
@@ -50,10 +49,15 @@ def _intensity(run: SafeRun, volumes: list[dict[str, Any]]) -> dict[str, Any] | 
     if not (run.has("statistics") and run.has("histograms")):
         return None
     modality_of = {volume["volume_id"]: volume["label"] for volume in volumes}
-    return {"moments": intensity.moments(run, modality_of), "histograms": intensity.histograms(run)}
+    found = intensity.histograms(run)
+    return {
+        "moments": intensity.moments(run, modality_of),
+        "histograms": found[: intensity.MOST_ENTRIES],
+        "histograms_left_out": max(0, len(found) - intensity.MOST_ENTRIES),
+    }
 
 
-def _findings(run: SafeRun) -> tuple[list[dict[str, Any]] | None, dict[int, list[str]]]:
+def _findings(run: SafeRun, smallest: int) -> tuple[list[dict[str, Any]] | None, dict[int, list[str]]]:
     """Return the kinds of findings with their subjects, and the codes found on each volume."""
     if not run.has("findings"):
         return None, {}
@@ -70,12 +74,14 @@ def _findings(run: SafeRun) -> tuple[list[dict[str, Any]] | None, dict[int, list
         kinds.append(
             {
                 **dict(zip(keys, key, strict=True)),
-                "count": len({row["distinct"] for row in rows}),
+                **suppress.count_text(
+                    len({row["distinct"] for row in rows}), smallest if key[2] == "patient" else 0
+                ),
                 "subjects": listed[:MOST_SUBJECTS],
                 "more_subjects": max(0, len(listed) - MOST_SUBJECTS),
             }
         )
-    kinds.sort(key=lambda kind: (_severity_rank(kind["severity"]), -kind["count"], kind["code"]))
+    kinds.sort(key=lambda kind: (_severity_rank(kind["severity"]), -(kind["count"] or 0), kind["code"]))
     return kinds[:MOST_FINDINGS], {number: sorted(found) for number, found in codes.items()}
 
 
@@ -123,8 +129,6 @@ def _usable(steps: list[dict[str, Any]], images: int) -> str:
 def _demands(errors: list[dict[str, Any]]) -> str:
     if not errors:
         return "No finding of severity error."
-    subjects = sum(kind["count"] for kind in errors)
-    kinds = names.counted(len(errors), "kind")
-    return (
-        f"{names.counted(subjects, 'finding')} of severity error, of {kinds}, should be settled before use."
-    )
+    if len(errors) == 1:
+        return "One kind of finding is an error, to be settled before use."
+    return f"{len(errors)} kinds of findings are errors, to be settled before use."

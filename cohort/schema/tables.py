@@ -218,7 +218,7 @@ OUTCOMES = Table(
     "One row per volume ingested: what became of it",
     tuple(
         VOLUMES.column(name)
-        for name in ("volume_id", "status", "reason", "dtype", "value_unit", "zarr_path", "content_sha256", "decoder")
+        for name in ("volume_id", "status", "reason", "dtype", "zarr_path", "content_sha256", "decoder")
     ),
 )
 

@@ -53,7 +53,7 @@ class FakeRun:
         }
 
 
-# Modality, unit, (rows, columns, slices), (row, col, slice mm), thickness, volumes, Manufacturer, model, body part
+# Modality, unit, (rows, columns, slices), (row, col, slice mm), thickness, volumes, maker, model, body part
 PROTOCOLS = (
     ("CT", "HU", (512, 512, 120), (0.703125, 0.703125, 1.25), 1.25, 22, "SIEMENS", "SOMATOM Force", "CHEST"),
     (

@@ -1,0 +1,149 @@
+"""From stored values to modality values: rescale, type and padding.
+
+value = slope * stored + intercept (PS3.3 C.11.1.1.2; NIfTI scl_slope, scl_inter), in the smallest exact type:
+integers where slope and intercept are whole and fit, else float32. Padding is compared before the rescale
+(PS3.3 C.7.5.1.1.2). MONOCHROME1 is a matter of display and is not inverted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cohort.errors import RejectedError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Row = dict[str, Any]
+
+_INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")
+
+
+@dataclass(frozen=True)
+class ValuePlan:
+    """How the stored values of one volume become its modality values.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Type of the modality values.
+    stored : numpy.dtype
+        Type of the stored values.
+    rescales : tuple of (float, float) or None
+        Slope and intercept of each frame, None where the values are as stored; one entry where all are alike.
+    paddings : tuple of (int, int) or None
+        Lowest and highest stored value of the padding of each frame; one entry where all are alike.
+    """
+
+    dtype: np.dtype[Any]
+    stored: np.dtype[Any]
+    rescales: tuple[tuple[float, float] | None, ...]
+    paddings: tuple[tuple[int, int] | None, ...]
+
+    @property
+    def kind(self) -> str:
+        """`integer` or `float`, as the values are counted."""
+        return "integer" if self.dtype.kind in "iu" else "float"
+
+    def convert(self, stored: NDArray[Any], row: Row) -> NDArray[Any]:
+        """Return the modality values of one frame."""
+        if row["slope"] is None:
+            return stored.astype(self.dtype, copy=False)
+        slope, intercept = row["slope"], row["intercept"]
+        if self.kind == "float":
+            return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+        values = stored.astype(np.int64) * int(slope) + int(intercept)
+        limits = np.iinfo(self.dtype)
+        if values.size and (values.min() < limits.min or values.max() > limits.max):
+            raise RejectedError("values_exceed_bits_stored")
+        return values.astype(self.dtype)
+
+    def padding(self, stored: NDArray[Any], row: Row) -> NDArray[np.bool_] | None:
+        """Return where one frame holds padding, None where it has none."""
+        limits = padding_of(row)
+        if limits is None or stored.ndim != 2:
+            return None
+        low, high = limits
+        return np.asarray((stored >= low) & (stored <= high))
+
+    def provenance(self) -> dict[str, Any]:
+        """Return plain data for the attributes of the volume."""
+        return {
+            "stored_dtype": self.stored.name,
+            "rescale": [list(r) if r else None for r in self.rescales],
+            "padding": [list(p) if p else None for p in self.paddings],
+        }
+
+
+def plan_values(first: NDArray[Any], frames: list[Row], volume: Row) -> ValuePlan:
+    """Choose the type of the modality values of one volume.
+
+    Parameters
+    ----------
+    first : array
+        Stored values of its first frame.
+    frames : list of dict
+        Its rows of `frames`.
+    volume : dict
+        Its row of `volumes`.
+    """
+    rescales = [None if row["slope"] is None else (row["slope"], row["intercept"]) for row in frames]
+    paddings = [padding_of(row) for row in frames]
+    stored = first.dtype if first.dtype.kind != "b" else np.dtype(np.uint8)
+    dtype = _modality_type(stored, frames, rescales)
+    return ValuePlan(dtype, stored, _folded(rescales), _folded(paddings))
+
+
+def _modality_type(stored: np.dtype[Any], frames: list[Row], rescales: list[tuple[float, float] | None]) -> np.dtype[Any]:
+    if stored.kind == "f":
+        return np.dtype(np.float32)
+    if all(rescale is None for rescale in rescales):
+        return np.dtype(np.int64) if stored == np.uint64 else stored
+    given = [rescale or (1.0, 0.0) for rescale in rescales]
+    if not all(float(number).is_integer() for rescale in given for number in rescale):
+        return np.dtype(np.float32)
+    low, high = _stored_range(stored, frames)
+    ends = [int(slope) * end + int(intercept) for slope, intercept in set(given) for end in (low, high)]
+    for name in _INTEGERS:
+        limits = np.iinfo(name)
+        if limits.min <= min(ends) and max(ends) <= limits.max:
+            return np.dtype(name)
+    return np.dtype(np.float32)
+
+
+def _stored_range(stored: np.dtype[Any], frames: list[Row]) -> tuple[int, int]:
+    """Return the range of the stored values: by BitsStored, widened by padding, which may lie outside it."""
+    limits = np.iinfo(stored)
+    bits = max((row["BitsStored"] or 0 for row in frames), default=0)
+    if not 0 < bits < limits.bits:
+        return int(limits.min), int(limits.max)
+    signed = limits.min < 0
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    ends = [end for row in frames if (padding := padding_of(row)) for end in padding]
+    return min(low, *ends, high), max(high, *ends, low)
+
+
+def padding_of(row: Row) -> tuple[int, int] | None:
+    """Return the lowest and highest stored value that is padding, None where there is none.
+
+    PixelPaddingValue has the sign of the pixels, whatever its VR says (63536 is -2000 in 16 signed bits).
+    """
+    value = row["PixelPaddingValue"]
+    if value is None or row["format"] == "nifti":
+        return None
+    limit = row["PixelPaddingRangeLimit"]
+    bits, signed = row["BitsAllocated"] or 16, bool(row["PixelRepresentation"])
+    ends = [_as_stored(v, bits, signed) for v in (value, value if limit is None else limit)]
+    return min(ends), max(ends)
+
+
+def _as_stored(value: int, bits: int, signed: bool) -> int:
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if signed and value >> (bits - 1) else value
+
+
+def _folded(values: list[Any]) -> tuple[Any, ...]:
+    return (values[0],) if len(set(values)) == 1 else tuple(values)
