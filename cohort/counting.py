@@ -63,6 +63,31 @@ class Counts:
         """Values counted."""
         return int(self.counts.sum())
 
+    def as_row(self) -> dict[str, Any]:
+        """Return plain data: the columns of `partials` that hold counts."""
+        return {
+            "kind": self.kind,
+            "bins": self.bins,
+            "counts": self.counts,
+            "padding_count": self.padding,
+            "nan_count": self.nan,
+            "inf_count": self.inf,
+            "min": None if math.isnan(self.minimum) else self.minimum,
+            "max": None if math.isnan(self.maximum) else self.maximum,
+            "block_count": [n for n, _, _ in self.blocks],
+            "block_mean": [mean for _, mean, _ in self.blocks],
+            "block_m2": [m2 for _, _, m2 in self.blocks],
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Counts:
+        """Return the counts that `as_row` wrote down."""
+        blocks = zip(row["block_count"], row["block_mean"], row["block_m2"], strict=True)
+        extremes = (math.nan if row[name] is None else row[name] for name in ("min", "max"))
+        left_out = (row[name] for name in ("padding_count", "nan_count", "inf_count"))
+        bins, counts = (np.asarray(row[name], np.int64) for name in ("bins", "counts"))
+        return cls(row["kind"], bins, counts, *left_out, *extremes, tuple(blocks))
+
     @property
     def seen(self) -> int:
         """Values seen: counted, padding, NaN and infinity."""

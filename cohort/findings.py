@@ -39,7 +39,7 @@ _I, _W, _E = Severity.INFO, Severity.WARNING, Severity.ERROR
 _MEASUREMENT, _INFORMATIVE, _CONSISTENT = Cluster.MEASUREMENT, Cluster.INFORMATIVENESS, Cluster.CONSISTENCY
 
 KINDS: tuple[FindingKind, ...] = (
-    FindingKind("FILE-NOT-IMAGING", _I, "cohort", "Neither DICOM nor NIfTI by content; left out", _INFORMATIVE),
+    FindingKind("FILE-NOT-IMAGING", _I, "file", "Neither DICOM nor NIfTI by content; left out", _INFORMATIVE),
     FindingKind("FILE-UNREADABLE", _E, "file", "Check permissions and the disk, then run again", _INFORMATIVE),
     FindingKind("FILE-REJECTED", _W, "file", "Get the file again from where it came", _INFORMATIVE),
     FindingKind("FILE-TRUNCATED-HEADER", _E, "file", "The file ends inside its header; get it again", _MEASUREMENT),
@@ -57,6 +57,7 @@ KINDS: tuple[FindingKind, ...] = (
     FindingKind("GEO-MIXED-SERIES", _I, "series", "The series holds several volumes; see split_reason", _CONSISTENT),
     FindingKind("GEO-SPACING-TAG-DISAGREES", _W, "volume", "SpacingBetweenSlices is not the measured spacing", _CONSISTENT),
     FindingKind("ID-DUPLICATE-SOP", _W, "series", "The same SOPInstanceUID occurs more than once", _CONSISTENT),
+    FindingKind("ID-CONFLICTING-SOP", _W, "volume", "Other images carry the same SOPInstanceUIDs; all are kept", _CONSISTENT),
     FindingKind("ID-UID-REUSED-ACROSS-PATIENTS", _E, "series", "One SeriesInstanceUID belongs to several patients", _CONSISTENT),
     FindingKind("HDR-MISSING", _W, "series", "An attribute that the kind of image requires is missing", _INFORMATIVE),
     FindingKind("HDR-UNPARSED", _W, "file", "A value could not be converted; its raw text is kept in `unparsed`", _CONSISTENT),
@@ -64,8 +65,8 @@ KINDS: tuple[FindingKind, ...] = (
     FindingKind("NII-NO-ORIENTATION", _W, "volume", "Both form codes are 0: left and right are unknown", _MEASUREMENT),
     FindingKind("NII-UNITS-UNKNOWN", _I, "volume", "No unit of space; millimetres are assumed", _MEASUREMENT),
     FindingKind("NII-BAD-PIXDIM", _E, "volume", "A grid spacing is zero, negative or not finite", _MEASUREMENT),
+    FindingKind("NII-GZIP-CRC", _E, "volume", "The gzip stream is damaged or cut short; get the file again", _MEASUREMENT),
     FindingKind("NII-SLOPE-INVALID", _W, "volume", "scl_slope or scl_inter is not finite; values are unscaled", _MEASUREMENT),
-    FindingKind("PHI-NAME-PRESENT", _W, "cohort", "Identifying attributes are filled; the tables are private", _CONSISTENT),
     FindingKind("PHI-BURNED-IN-RISK", _I, "series", "This kind of image often has text burned into the pixels", _CONSISTENT),
 )  # fmt: skip
 

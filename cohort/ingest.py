@@ -152,7 +152,8 @@ def _ingest_batch(batch: Batch, run: RunFolder, inputs: str, config: Config) -> 
             outcome, counted = _ingest_volume(run, volume, frames, inputs, config)
             outcomes.append(outcome)
             for channel, counts in enumerate(counted):
-                partials.append(_partial_row(volume, channel, counts))
+                identity = {"volume_id": volume["volume_id"], "channel": channel, "value_unit": volume["value_unit"]}
+                partials.append(identity | counts.as_row())
                 voxels += counts.seen
             n_bytes += volume["n_bytes"] or 0
     partial_part = run.write_table(names[1], _table(partials, PARTIALS.arrow()), delta=("bins", "counts"))
@@ -429,25 +430,6 @@ def _open_pixels(row: Row) -> Any:
 
 
 # -- tables and counts -------------------------------------------------------------------------------------
-
-
-def _partial_row(volume: Row, channel: int, counts: counting.Counts) -> Row:
-    return {
-        "volume_id": volume["volume_id"],
-        "channel": channel,
-        "value_unit": volume["value_unit"],
-        "kind": counts.kind,
-        "bins": counts.bins,
-        "counts": counts.counts,
-        "padding_count": counts.padding,
-        "nan_count": counts.nan,
-        "inf_count": counts.inf,
-        "min": None if math.isnan(counts.minimum) else counts.minimum,
-        "max": None if math.isnan(counts.maximum) else counts.maximum,
-        "block_count": [n for n, _, _ in counts.blocks],
-        "block_mean": [mean for _, mean, _ in counts.blocks],
-        "block_m2": [m2 for _, _, m2 in counts.blocks],
-    }
 
 
 def _table(records: list[Row], layout: pa.Schema) -> pa.Table:

@@ -167,13 +167,16 @@ class RunFolder:
             if a["path"] == place or a["path"].startswith(place + "/")
         ]
 
-    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read a table, or some columns of it, whole."""
+    def read(
+        self, table: str, columns: Sequence[str] | None = None, volume_ids: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Read a table, or some columns or volumes of it, whole."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         wanted = getattr(schema, table.upper()).arrow(columns)
-        tables = [pq.read_table(path, columns=wanted.names, partitioning=None) for path in self.parts(table)]
+        chosen = None if volume_ids is None else [("volume_id", "in", list(volume_ids))]
+        tables = [pq.read_table(path, columns=wanted.names, filters=chosen, partitioning=None) for path in self.parts(table)]
         return pa.concat_tables([t.select(wanted.names).cast(wanted) for t in tables]) if tables else wanted.empty_table()
 
     def read_files(self, artefacts: Iterable[Artefact], column: str) -> Iterator[Any]:

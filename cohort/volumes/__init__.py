@@ -238,6 +238,8 @@ def _counts(rows: list[Row], series: list[Row], volumes: list[Row], frames: list
     listed = len({(frame["source"], frame["path_raw"]) for frame in frames})
     if images != listed:
         raise ConservationError(f"{images} images went into a bucket, {listed} came out; please report this")
+    if len({volume["volume_id"] for volume in volumes}) != len(volumes):
+        raise ConservationError("two volumes share an identity; please report this")
     return {
         "rows": len(rows),
         "images": images,

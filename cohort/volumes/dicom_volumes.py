@@ -74,7 +74,7 @@ def _volume(group: Group) -> tuple[Row, list[Row]]:
 
 def _volume_id(group: Group) -> str:
     names = sorted(f"{frame.row['instance_key']}:{frame.number or 0}" for frame in group.frames)
-    return key_of(*names, *([f"version {group.version}"] if group.version else []))
+    return key_of(group.frames[0].row["series_key"], *names, *([f"version {group.version}"] if group.version else []))
 
 
 def _places(group: Group, volume: Row) -> list[tuple[Frame, int, int, float | None]]:

@@ -1,0 +1,29 @@
+"""Findings on single objects: what became of them, and values that could not be converted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cohort.checks.finding import finding
+from cohort.schema import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Row = dict[str, Any]
+
+COLUMNS = ("path", "size", "format", "status", "reason", "unparsed")
+
+
+def check_file(row: Row) -> Iterator[Row]:
+    """Yield the findings on one row of `files`."""
+    status, reason, path = row["status"], row["reason"], row["path"]
+    if status == Status.NOT_IMAGING:
+        yield finding("FILE-NOT-IMAGING", path, size=row["size"])
+    elif status == Status.REJECTED:
+        codes = {"truncated_header": "FILE-TRUNCATED-HEADER", "truncated_pixels": "PIX-TRUNCATED"}
+        yield finding(codes.get(reason, "FILE-REJECTED"), path, size=row["size"], reason=reason)
+    elif status != Status.OK:
+        yield finding("FILE-UNREADABLE", path, status=status, reason=reason)
+    if row["unparsed"]:
+        yield finding("HDR-UNPARSED", path, attributes=sorted(text.split("=", 1)[0] for text in row["unparsed"]))

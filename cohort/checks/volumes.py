@@ -1,0 +1,68 @@
+"""Findings on volumes: geometry, pixels, values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cohort.checks.finding import finding
+from cohort.schema import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cohort.config import CheckOptions
+
+Row = dict[str, Any]
+
+COLUMNS = (
+    "volume_id", "Modality", "format", "status", "reason", "split_reason", "slices", "channels", "value_unit",
+    "spacing_slice_mm", "spacing_between_slices_mm", "regularly_spaced_3d_volume", "reason_not_regular",
+    "missing_slice_count", "duplicate_slice_count", "min_slice_gap_mm", "max_slice_gap_mm", "in_plane_drift_mm",
+    "tilt_degrees", "excluded_instance_count",
+)  # fmt: skip
+STATISTICS_COLUMNS = ("volume_id", "count", "nan_count", "inf_count", "min", "max")
+
+
+def check_volume(row: Row, statistics: Row | None, options: CheckOptions) -> Iterator[Row]:
+    """Yield the findings on one row of `volumes`, with its row of `statistics` where there is one."""
+    yield from _geometry(row, options)
+    subject = row["volume_id"]
+    if row["status"] != Status.OK:
+        crc = (row["reason"] or "").startswith("gzip_")
+        yield finding("NII-GZIP-CRC" if crc else "PIX-UNDECODABLE", subject, status=row["status"], reason=row["reason"])
+    if row["Modality"] == "CT" and row["format"] == "dicom" and row["channels"] == 1 and row["value_unit"] == "unknown":
+        yield finding("PIX-NOT-HU", subject)
+    if statistics is None:
+        return
+    if statistics["count"] and statistics["min"] == statistics["max"]:
+        yield finding("PIX-CONSTANT", subject, value=statistics["min"], count=statistics["count"])
+    if statistics["nan_count"] or statistics["inf_count"]:
+        yield finding("PIX-NOT-FINITE", subject, nan=statistics["nan_count"], inf=statistics["inf_count"])
+
+
+def _geometry(row: Row, options: CheckOptions) -> Iterator[Row]:
+    subject = row["volume_id"]
+    if row["missing_slice_count"]:
+        yield finding(
+            "GEO-MISSING-SLICE", subject, missing=row["missing_slice_count"], slices=row["slices"],
+            spacing_mm=row["spacing_slice_mm"], max_gap_mm=row["max_slice_gap_mm"],
+        )  # fmt: skip
+    if row["duplicate_slice_count"]:
+        yield finding("GEO-DUPLICATE-SLICE", subject, duplicates=row["duplicate_slice_count"])
+    if row["excluded_instance_count"] and row["status"] == Status.OK:
+        yield finding("GEO-LOCALIZER", subject, excluded=row["excluded_instance_count"])
+    if row["tilt_degrees"]:
+        yield finding(
+            "GEO-TILT", subject, tilt_degrees=row["tilt_degrees"], in_plane_drift_mm=row["in_plane_drift_mm"]
+        )
+    explained = row["missing_slice_count"] or row["tilt_degrees"]
+    if row["regularly_spaced_3d_volume"] is False and not explained:
+        yield finding(
+            "GEO-IRREGULAR", subject, failing=row["reason_not_regular"], spacing_mm=row["spacing_slice_mm"],
+            min_gap_mm=row["min_slice_gap_mm"], max_gap_mm=row["max_slice_gap_mm"],
+        )  # fmt: skip
+    if "conflicting_instance" in (row["split_reason"] or ""):
+        yield finding("ID-CONFLICTING-SOP", subject, slices=row["slices"])
+    declared, measured = row["spacing_between_slices_mm"], row["spacing_slice_mm"]
+    if declared is not None and measured is not None and abs(declared - measured) > options.spacing_disagreement_mm:
+        yield finding("GEO-SPACING-TAG-DISAGREES", subject, declared_mm=declared, measured_mm=measured)

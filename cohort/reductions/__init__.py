@@ -1,0 +1,228 @@
+"""Stage `reduce`: exact statistics per volume and per group, from partials or from the voxels themselves."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cohort.cluster import Step, completed, ignore
+from cohort.reductions.grouping import check_groupings
+from cohort.reductions.histograms import (
+    grouped_counts,
+    histogram_columns,
+    pool,
+    pooled,
+    read_partials,
+)
+from cohort.reductions.spacing import spacing_columns, spacing_counts
+from cohort.reductions.voxels import count_array, count_volume
+from cohort.schema import HISTOGRAMS, PARTIALS, PERCENTILES, SPACING, STATISTICS
+from cohort.store import inputs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from cohort import counting
+    from cohort.cluster import Progress
+    from cohort.config import Config
+    from cohort.store import Artefact, RunFolder
+
+__all__ = ["check_groupings", "count_array", "histogram", "reduce", "spacing"]
+
+Row = dict[str, Any]
+
+
+def reduce(
+    run: RunFolder, config: Config, progress: Progress = ignore, *, from_voxels: bool = False
+) -> dict[str, Any]:
+    """Merge the partials of all volumes.
+
+    Parameters
+    ----------
+    run : RunFolder
+        `volumes.parquet`, `frames/` and the partials are read; `statistics/` is written.
+    config : Config
+        Section `reduce` is used.
+    progress : Progress
+        Told of every part.
+    from_voxels : bool
+        Count the voxels in Zarr again instead of reading the partials; the numbers are the same.
+
+    Returns
+    -------
+    dict
+        The commit record; `counts` holds volumes, values and groups.
+    """
+    upstream = run.record("ingest") or run.committed("assemble")
+    inputs = inputs_of(config.as_dict()["reduce"], upstream)
+    if run.is_current("reduce", inputs) and not from_voxels:
+        return run.committed("reduce")
+    run.withdraw(("reduce", "check", "report"))
+    spacings = run.write_table("statistics/spacing.parquet", _spacing_table(run))
+    if run.record("ingest") is None:
+        return run.commit("reduce", inputs, [spacings], {"volumes": 0, "values": 0})
+    with run.scratch("reduce") as scratch:
+        parts = run.parts("partials")
+        if from_voxels:
+            parts = _recounted(run, scratch, parts, progress)
+        statistics, counts = _volume_statistics(run, scratch, parts, progress)
+        artefacts = [spacings, statistics, *_group_statistics(run, ("Modality", *config.reduce.group_by), parts)]
+    return run.commit("reduce", inputs, artefacts, counts)
+
+
+def _spacing_table(run: RunFolder) -> Any:
+    import pyarrow as pa
+
+    return pa.table(spacing_columns(spacing_counts(run, ["Modality"])), schema=SPACING.arrow())
+
+
+# -- per volume --------------------------------------------------------------------------------------------
+
+
+def _volume_statistics(
+    run: RunFolder, scratch: str, parts: list[Path], progress: Progress
+) -> tuple[Artefact, dict[str, Any]]:
+    import dask.bag
+    import pyarrow.parquet as pq
+
+    done: dict[int, tuple[str, int, int]] = {}
+    if parts:
+        bag = dask.bag.from_sequence(list(enumerate(parts)), npartitions=len(parts))
+        for number, name, volumes, values in completed(bag.map_partitions(partial(_summarise, run=run, scratch=scratch))):
+            done[number] = (name, volumes, values)
+            progress(Step("reduce", len(done), len(parts), "parts"))
+    tables = (pq.read_table(run.path / done[number][0], partitioning=None) for number in sorted(done))
+    artefact = run.write_tables("statistics/volumes.parquet", STATISTICS.arrow(), tables)
+    counts = {"volumes": sum(v for _, v, _ in done.values()), "values": sum(n for *_, n in done.values())}
+    return artefact, counts
+
+
+def _summarise(
+    parts: Iterable[tuple[int, Path]], *, run: RunFolder, scratch: str
+) -> list[tuple[int, str, int, int]]:
+    import pyarrow as pa
+
+    from cohort import counting
+
+    results = []
+    for number, path in parts:
+        by_volume: dict[str, list[counting.Counts]] = {}
+        units = {}
+        for row in read_partials(path):
+            by_volume.setdefault(row["volume_id"], []).append(counting.Counts.from_row(row))
+            units[row["volume_id"]] = row["value_unit"]
+        rows = [
+            {"volume_id": volume, "value_unit": units[volume]} | counting.summarise(pool(counts), PERCENTILES)
+            for volume, counts in by_volume.items()
+        ]
+        name = f"{scratch}/statistics-{number:05d}.parquet"
+        columns = {column: [row[column] for row in rows] for column in STATISTICS.names}
+        run.write_table(name, pa.table(columns, schema=STATISTICS.arrow()))
+        results.append((number, name, len(rows), sum(row["count"] for row in rows)))
+    return results
+
+
+def _recounted(run: RunFolder, scratch: str, parts: list[Path], progress: Progress) -> list[Path]:
+    """Count every volume from Zarr and return parts of partials in the order of the first pass."""
+    import dask.bag
+
+    if not parts:
+        return []
+    bag = dask.bag.from_sequence(list(enumerate(parts)), npartitions=len(parts))
+    names: dict[int, str] = {}
+    for number, name in completed(bag.map_partitions(partial(_recount, run=run, scratch=scratch))):
+        names[number] = name
+        progress(Step("recount", len(names), len(parts), "parts"))
+    return [run.path / names[number] for number in sorted(names)]
+
+
+def _recount(parts: Iterable[tuple[int, Path]], *, run: RunFolder, scratch: str) -> list[tuple[int, str]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    results = []
+    for number, path in parts:
+        known = pq.read_table(path, columns=["volume_id", "value_unit"], partitioning=None).to_pylist()
+        units = {row["volume_id"]: row["value_unit"] for row in known}
+        places = run.read("volumes", ["volume_id", "zarr_path"], volume_ids=list(units)).to_pylist()
+        where = {row["volume_id"]: row["zarr_path"] for row in places}
+        rows = [
+            {"volume_id": volume, "channel": channel, "value_unit": unit} | counts.as_row()
+            for volume, unit in units.items()
+            for channel, counts in enumerate(count_volume(run, where[volume]))
+        ]
+        name = f"{scratch}/partials-{number:05d}.parquet"
+        columns = {column: [row[column] for row in rows] for column in PARTIALS.names}
+        run.write_table(name, pa.table(columns, schema=PARTIALS.arrow()))
+        results.append((number, name))
+    return results
+
+
+# -- per group ---------------------------------------------------------------------------------------------
+
+
+def _group_statistics(run: RunFolder, groupings: Sequence[str], parts: list[Path]) -> list[Artefact]:
+    import pyarrow as pa
+
+    from cohort import counting
+
+    tables, summary = [], {}
+    for name in dict.fromkeys(groupings):
+        grouped = grouped_counts(run, [name], parts)
+        tables.append(pa.table(histogram_columns([name], grouped), schema=HISTOGRAMS.arrow()))
+        summary[name] = [
+            {"group": group[0], "value_unit": unit} | counting.summarise(counts, PERCENTILES)
+            for (group, unit), counts in sorted(pooled(grouped).items())
+        ]
+    return [
+        run.write_table("statistics/histograms.parquet", pa.concat_tables(tables)),
+        run.write_json("statistics/summary.json", summary),
+    ]
+
+
+def histogram(run: RunFolder, by: str | Sequence[str] = "Modality") -> pd.DataFrame:
+    """Return exact histograms per group, merged from partials.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+    by : str or sequence of str
+        Any columns of volumes, series or headers.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `histograms`, and one column per grouping attribute. Units are never pooled.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such column.
+    """
+    import pandas as pd
+
+    names = [by] if isinstance(by, str) else list(by)
+    check_groupings(names)
+    grouped = grouped_counts(run, names)
+    frame = pd.DataFrame(histogram_columns(names, grouped))
+    for i, name in enumerate(names):
+        values = [key[0][i] for key, counts in grouped.items() for _ in range(len(counts.bins))]
+        frame[name] = pd.Series(values, dtype="str")
+    return frame
+
+
+def spacing(run: RunFolder, by: str | Sequence[str] = "Modality") -> pd.DataFrame:
+    """Return exact spacing distributions per group: the columns of `spacing`, and one per grouping attribute."""
+    import pandas as pd
+
+    names = [by] if isinstance(by, str) else list(by)
+    check_groupings(names)
+    counts = spacing_counts(run, names)
+    frame = pd.DataFrame(spacing_columns(counts))
+    for i, name in enumerate(names):
+        frame[name] = pd.Series([group[i] for group, _, _ in sorted(counts)], dtype="str")
+    return frame
