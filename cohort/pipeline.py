@@ -1,0 +1,260 @@
+"""The order of the stages, resume and provenance."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cohort import schema
+from cohort.cluster import connect, ignore
+from cohort.config import Config, config_from
+from cohort.errors import OutputError, SourceError
+from cohort.sources import open_sources
+from cohort.store import RunFolder, inputs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cohort.cluster import Progress
+    from cohort.sources import Source
+
+_LIBRARIES = (
+    "dask", "distributed", "pydicom", "nibabel", "numpy", "pandas", "pyarrow", "zarr", "numcodecs", "isal",
+    "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "imagecodecs", "altair", "vl-convert-python",
+)  # fmt: skip
+
+_RESULT_SECTIONS = ("modality", "scan", "assemble", "ingest", "reduce", "check", "report")
+_NO_RESULT = ("ingest.pixels",)  # how far a run goes, not what it finds
+
+
+def run(
+    sources: Sequence[str], out: str | Path, config: Config | None = None, *,
+    restart: bool = False, progress: Progress = ignore,
+) -> dict[str, Any]:  # fmt: skip
+    """Go the whole way: list, scan, assemble, ingest, reduce, check, report.
+
+    Parameters
+    ----------
+    sources : sequence of str
+        Folders or files.
+    out : str or Path
+        Run folder; new, empty, or of an earlier run with the same sources and options, which is continued.
+    config : Config, optional
+        All options.
+    restart : bool
+        Begin anew in a folder that holds a run.
+    progress : Progress
+        Told of every step.
+
+    Returns
+    -------
+    dict
+        What `run.json` holds.
+
+    Raises
+    ------
+    MisuseError
+        If the call cannot be carried out as given; nothing was written.
+    """
+    return _from_source(sources, out, config or Config(), None, restart=restart, progress=progress)
+
+
+def scan(
+    sources: Sequence[str], out: str | Path, config: Config | None = None, *,
+    restart: bool = False, progress: Progress = ignore,
+) -> dict[str, Any]:  # fmt: skip
+    """List the sources and read every header; the first stage alone. Parameters as of `run`."""
+    return _from_source(sources, out, config or Config(), ("scan",), restart=restart, progress=progress)
+
+
+def stage(name: str, out: str | Path, config: Config | None = None, *, progress: Progress = ignore, **options: Any) -> dict[str, Any]:
+    """Run one stage after `scan` on a run folder.
+
+    Parameters
+    ----------
+    name : str
+        assemble, ingest, reduce, check or report.
+    out : str or Path
+        The run folder.
+    config : Config, optional
+        Options; those of the run by default.
+    progress : Progress
+        Told of every step.
+    **options
+        Further arguments of the stage, such as `from_voxels` of `reduce`.
+    """
+    folder = RunFolder(Path(out))
+    folder.check_opened()
+    known = stored_config(folder)
+    chosen = config or known
+    upstream = _RESULT_SECTIONS[: _RESULT_SECTIONS.index(name)]
+    _refuse_differences(folder, known, chosen, upstream)
+    with connect(chosen.cluster):
+        _record_start(folder, chosen, folder.info().get("sources", []))
+        _timed(folder, name, lambda: _STAGES[name](folder, chosen, progress, **options))
+    return folder.info()
+
+
+def stored_config(folder: RunFolder) -> Config:
+    """Return the configuration a run was made with."""
+    return config_from(folder.info().get("config", {}))
+
+
+def _from_source(
+    roots: Sequence[str], out: str | Path, config: Config, stages: Sequence[str] | None, *, restart: bool, progress: Progress
+) -> dict[str, Any]:
+    folder = RunFolder(Path(out))
+    sources = _check(roots, folder, config, restart=restart)
+    with connect(config.cluster):
+        if restart and folder.info():
+            folder.clear()
+        folder.sweep()
+        _record_start(folder, config, [source.root for source in sources])
+        chosen = stages or [name for name in ("scan", *_STAGES) if name != "ingest" or config.ingest.pixels]
+        for name in chosen:
+            if name == "scan":
+                _timed(folder, name, lambda: _scan(folder, sources, config, progress))
+            else:
+                _timed(folder, name, lambda name=name: _STAGES[name](folder, config, progress))  # type: ignore[misc]
+    return folder.info()
+
+
+def _check(roots: Sequence[str], folder: RunFolder, config: Config, *, restart: bool) -> list[Source]:
+    """Raise MisuseError where the call cannot be carried out; nothing has been written then."""
+    from cohort.reductions import check_groupings
+
+    if not roots:
+        raise SourceError("no source given; name at least one folder or file")
+    folder.check_usable()
+    check_groupings(config.reduce.group_by)
+    options = config.scan
+    sources = open_sources(
+        roots, skip=folder.path, follow_links=options.follow_links, include=options.include, exclude=options.exclude
+    )
+    if not any(True for source in sources for _ in source.list()):
+        raise SourceError(f"nothing to read in {', '.join(roots)}; check the path and the include and exclude globs")
+    info = folder.info()
+    if info and not restart:
+        listed = [source.root for source in sources]
+        if info.get("sources", listed) != listed:
+            raise OutputError(f"{folder.path} is a run over other sources; name a new folder, or begin anew with --restart")
+        _refuse_differences(folder, stored_config(folder), config, _RESULT_SECTIONS)
+    return sources
+
+
+def _refuse_differences(folder: RunFolder, before: Config, now: Config, sections: Sequence[str]) -> None:
+    """Raise OutputError naming the options that would alter the results of a run that has begun."""
+    old, new = (_flat({name: config.as_dict()[name] for name in sections}) for config in (before, now))
+    different = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and key not in _NO_RESULT)
+    if different:
+        named = ", ".join(f"{key} ({old.get(key)!r} before, {new.get(key)!r} now)" for key in different)
+        raise OutputError(f"{folder.path} was begun with other options: {named}; use the same, or begin anew with --restart")
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return {key: value for key, value in found.items() if value not in ({}, [])}
+
+
+# -- stages ------------------------------------------------------------------------------------------------
+
+
+def _scan(folder: RunFolder, sources: Sequence[Source], config: Config, progress: Progress) -> dict[str, Any]:
+    from cohort import headers
+
+    return headers.scan(folder, sources, config, progress)
+
+
+def _assemble(folder: RunFolder, config: Config, progress: Progress) -> dict[str, Any]:
+    from cohort import volumes
+
+    return volumes.assemble(folder, config, progress)
+
+
+def _ingest(folder: RunFolder, config: Config, progress: Progress) -> dict[str, Any]:
+    from cohort import ingest
+
+    return ingest.ingest(folder, config, progress)
+
+
+def _reduce(folder: RunFolder, config: Config, progress: Progress, *, from_voxels: bool = False) -> dict[str, Any]:
+    from cohort import reductions
+
+    return reductions.reduce(folder, config, progress, from_voxels=from_voxels)
+
+
+def _check_tables(folder: RunFolder, config: Config, progress: Progress) -> dict[str, Any]:
+    from cohort import checks
+
+    return checks.check(folder, config, progress)
+
+
+def _report(folder: RunFolder, config: Config, progress: Progress) -> dict[str, Any]:
+    from cohort import report
+
+    inputs = inputs_of(config.as_dict()["report"], folder.committed("check"))
+    if folder.is_current("report", inputs):
+        return folder.committed("report")
+    page, data = report.build(folder, config.report)
+    artefacts = [folder.write_text("report.html", page), folder.write_text("report.json", data)]
+    return folder.commit("report", inputs, artefacts, {"bytes": sum(a.size for a in artefacts)})
+
+
+_STAGES: dict[str, Callable[..., dict[str, Any]]] = {
+    "assemble": _assemble,
+    "ingest": _ingest,
+    "reduce": _reduce,
+    "check": _check_tables,
+    "report": _report,
+}
+
+
+# -- provenance --------------------------------------------------------------------------------------------
+
+
+def _record_start(folder: RunFolder, config: Config, sources: Sequence[str]) -> None:
+    """Write `run.json` and `schema.json`: from here on OUT is a run folder."""
+    info = folder.info()
+    info |= {
+        "format_version": schema.FORMAT_VERSION,
+        "cohort_version": schema.VERSION,
+        "config": config.as_dict(),
+        "sources": list(sources),
+        "versions": _versions(),
+        "machine": {"host": platform.node(), "pid": os.getpid(), "python": platform.python_version(), "cores": os.cpu_count()},
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "stages": info.get("stages", {}),
+    }
+    folder.write_json("run.json", info)
+    folder.write_json("schema.json", schema.as_json())
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # an extra that is not installed
+            continue
+    return found
+
+
+def _timed(folder: RunFolder, name: str, work: Callable[[], dict[str, Any]]) -> None:
+    start = time.monotonic()
+    before = folder.record(name)
+    record = work()
+    info = folder.info()
+    if before != record or name not in info["stages"]:
+        info["stages"][name] = {"seconds": round(time.monotonic() - start, 3), "counts": record["counts"]}
+        folder.write_json("run.json", info)
+
+
