@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from cohort.config import Config, load_config
     from cohort.errors import CohortError, MisuseError, RunError
     from cohort.pipeline import run
-    from cohort.schema import VERSION as __version__
+    from cohort.schema import VERSION
+
+    __version__ = VERSION
 
 __all__ = [
     "Cohort",

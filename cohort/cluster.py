@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cohort.errors import RunError, SchedulerError
@@ -90,15 +91,21 @@ def _client(options: ClusterOptions) -> Client:
         address = configured
     try:
         if options.scheduler_file is not None:
-            if not os.path.isfile(options.scheduler_file):
-                raise SchedulerError(f"scheduler file {options.scheduler_file} does not exist; start one with: dask scheduler")
+            if not Path(options.scheduler_file).is_file():
+                raise SchedulerError(
+                    f"scheduler file {options.scheduler_file} does not exist; start one with: dask scheduler"
+                )
             return Client(scheduler_file=options.scheduler_file, timeout=_CONNECT_SECONDS)
         if address is not None:
             if "://" not in address and ":" not in address:
-                raise SchedulerError(f"--scheduler {address}: give local, threads, sync or an address such as tcp://host:8786")
+                raise SchedulerError(
+                    f"--scheduler {address}: give local, threads, sync or an address such as tcp://host:8786"
+                )
             return Client(address, timeout=_CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError):
-        raise SchedulerError(f"no Dask scheduler answers at {address or options.scheduler_file}; is it running?") from None
+        raise SchedulerError(
+            f"no Dask scheduler answers at {address or options.scheduler_file}; is it running?"
+        ) from None
     cluster = LocalCluster(
         n_workers=options.workers or os.cpu_count() or 1,
         threads_per_worker=1,

@@ -65,18 +65,18 @@ class Cohort:
     """
 
     def __init__(self, path: Path) -> None:
-        self._run = RunFolder(path)
-        self._run.check_opened()
+        self.run_folder = RunFolder(path)
+        self.run_folder.check_opened()
 
     def __repr__(self) -> str:
-        return f"Cohort({str(self._run.path)!r})"
+        return f"Cohort({str(self.run_folder.path)!r})"
 
     @property
     def files(self) -> dd.DataFrame:
         """One row per listed object, as a dask dataframe."""
         import dask.dataframe as dd
 
-        return dd.read_parquet([str(path) for path in self._run.parts("files")])
+        return dd.read_parquet([str(path) for path in self.run_folder.parts("files")])
 
     @cached_property
     def series(self) -> pd.DataFrame:
@@ -99,16 +99,16 @@ class Cohort:
         return self._frame("findings")
 
     def _frame(self, table: str) -> pd.DataFrame:
-        frame: pd.DataFrame = self._run.read(table).to_pandas()
+        frame: pd.DataFrame = self.run_folder.read(table).to_pandas()
         return frame
 
     def info(self) -> dict[str, Any]:
         """Return `run.json`: versions, configuration, counts and timings."""
-        return self._run.info()
+        return self.run_folder.info()
 
     def record(self, stage: str) -> dict[str, Any] | None:
         """Return the commit record of a stage, None where it has not been committed."""
-        return self._run.record(stage)
+        return self.run_folder.record(stage)
 
     def volume(self, volume_id: str) -> Volume:
         """Open one volume.
@@ -127,14 +127,14 @@ class Cohort:
         """
         import dask.array as da
 
-        rows = self._run.read("volumes", volume_ids=[volume_id]).to_pylist()
+        rows = self.run_folder.read("volumes", volume_ids=[volume_id]).to_pylist()
         if not rows:
             raise KeyError(volume_id)
         row = rows[0]
         if row["zarr_path"] is None:
             raise MissingStageError(f"volume {volume_id} has no pixels in Zarr: {row['reason'] or 'not ingested'}")
-        stored = self._run.open_volume(row["zarr_path"])
-        names = self._run.volume_attributes(row["zarr_path"])["ome"]["multiscales"][0]["axes"]
+        stored = self.run_folder.open_volume(row["zarr_path"])
+        names = self.run_folder.volume_attributes(row["zarr_path"])["ome"]["multiscales"][0]["axes"]
         affine = None if row["affine_lps"] is None else np.array(row["affine_lps"]).reshape(4, 4)
         return Volume(
             da.from_array(stored, chunks=stored.chunks, name=False),
@@ -149,20 +149,20 @@ class Cohort:
         """Return all modality values of one Modality as a 1-D dask array, volumes in order of their ids."""
         import dask.array as da
 
-        table = self._run.read("volumes", ["volume_id", "Modality", "zarr_path"]).to_pylist()
+        table = self.run_folder.read("volumes", ["volume_id", "Modality", "zarr_path"]).to_pylist()
         chosen = sorted((r["volume_id"], r["zarr_path"]) for r in table if r["Modality"] == modality and r["zarr_path"])
         if not chosen:
             raise KeyError(modality)
-        arrays = [self._run.open_volume(path) for _, path in chosen]
+        arrays = [self.run_folder.open_volume(path) for _, path in chosen]
         return da.concatenate([da.from_array(a, chunks=a.chunks, name=False).ravel() for a in arrays])
 
     def histogram(self, by: str | Sequence[str] = "Modality") -> pd.DataFrame:
         """Return exact histograms per group, merged from partials; see `cohort.reductions.histogram`."""
-        return reductions.histogram(self._run, by)
+        return reductions.histogram(self.run_folder, by)
 
     def spacing(self, by: str | Sequence[str] = "Modality") -> pd.DataFrame:
         """Return exact spacing distributions per group; see `cohort.reductions.spacing`."""
-        return reductions.spacing(self._run, by)
+        return reductions.spacing(self.run_folder, by)
 
 
 def open_run(path: str | Path) -> Cohort:

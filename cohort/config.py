@@ -147,7 +147,7 @@ class Config:
     Parameters
     ----------
     modality : mapping of str to str
-        Glob on the path of a NIfTI image -> Modality, where neither the BIDS suffix nor the sidecar tells. First match wins.
+        Glob on the path of a NIfTI image -> Modality, where neither BIDS suffix nor sidecar tells; first match wins.
     """
 
     modality: Mapping[str, str] = field(default_factory=dict)
@@ -166,7 +166,9 @@ class Config:
     def with_options(self, section: str, **changes: Any) -> Config:
         """Return a copy with options of one section replaced; a value of None leaves the option as it is."""
         given = {name: value for name, value in changes.items() if value is not None}
-        return dataclasses.replace(self, **{section: _build(type(getattr(self, section)), getattr(self, section), given, section)})
+        return dataclasses.replace(
+            self, **{section: _build(type(getattr(self, section)), getattr(self, section), given, section)}
+        )
 
 
 def load_config(path: Path) -> Config:

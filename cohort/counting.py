@@ -83,10 +83,17 @@ class Counts:
     def from_row(cls, row: Mapping[str, Any]) -> Counts:
         """Return the counts that `as_row` wrote down."""
         blocks = zip(row["block_count"], row["block_mean"], row["block_m2"], strict=True)
-        extremes = (math.nan if row[name] is None else row[name] for name in ("min", "max"))
-        left_out = (row[name] for name in ("padding_count", "nan_count", "inf_count"))
-        bins, counts = (np.asarray(row[name], np.int64) for name in ("bins", "counts"))
-        return cls(row["kind"], bins, counts, *left_out, *extremes, tuple(blocks))
+        return cls(
+            kind=row["kind"],
+            bins=np.asarray(row["bins"], np.int64),
+            counts=np.asarray(row["counts"], np.int64),
+            padding=row["padding_count"],
+            nan=row["nan_count"],
+            inf=row["inf_count"],
+            minimum=math.nan if row["min"] is None else row["min"],
+            maximum=math.nan if row["max"] is None else row["max"],
+            blocks=tuple(blocks),
+        )
 
     @property
     def seen(self) -> int:
@@ -172,7 +179,8 @@ def key_edges(keys: Ints) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _edge(keys: Ints) -> NDArray[np.float64]:
     ordered = np.minimum(keys.astype(np.uint64) << np.uint64(_DROPPED), np.uint64(0xFFFFFFFF)).astype(np.uint32)
     bits = np.where(ordered >> 31, ordered & np.uint32(0x7FFFFFFF), ~ordered)
-    return bits.astype(np.uint32).view(np.float32).astype(np.float64)
+    edges: NDArray[np.float64] = bits.astype(np.uint32).view(np.float32).astype(np.float64)
+    return edges
 
 
 def merge(parts: Iterable[Counts]) -> Counts:
@@ -265,7 +273,8 @@ def _value_of(counts: Counts, place: int) -> float:
     if counts.kind == "integer":
         return float(key[0])
     low, high = key_edges(key)
-    return float(min(max((low[0] + high[0]) / 2, counts.minimum), counts.maximum))
+    middle = 0.0 if low[0] <= 0 < high[0] else (low[0] + high[0]) / 2  # zero has a bin nearly of its own
+    return float(min(max(middle, counts.minimum), counts.maximum))
 
 
 def _integer_moments(counts: Counts) -> tuple[int, float, float]:

@@ -90,7 +90,10 @@ def slice_normal(orientation: Sequence[float] | Floats) -> Floats:
 
 def is_orthonormal(orientation: Sequence[float] | Floats) -> bool:
     """Tell whether the two directions have unit length and a right angle between them."""
-    rows, columns = np.asarray(orientation[:3], dtype=np.float64), np.asarray(orientation[3:], dtype=np.float64)
+    rows, columns = (
+        np.asarray(orientation[:3], dtype=np.float64),
+        np.asarray(orientation[3:], dtype=np.float64),
+    )
     lengths = abs(np.linalg.norm(rows) - 1) <= ORTHONORMAL and abs(np.linalg.norm(columns) - 1) <= ORTHONORMAL
     return bool(lengths and abs(rows @ columns) <= ORTHONORMAL)
 

@@ -77,9 +77,7 @@ def scan(run: RunFolder, sources: Sequence[Source], config: Config, progress: Pr
 # -- listing -----------------------------------------------------------------------------------------------
 
 
-def _shards(
-    sources: Sequence[Source], config: Config, progress: Progress
-) -> Iterator[list[tuple[str, ObjectRef]]]:
+def _shards(sources: Sequence[Source], config: Config, progress: Progress) -> Iterator[list[tuple[str, ObjectRef]]]:
     """Cut the listing into shards that depend on it alone, not on how many workers there are."""
     shard: list[tuple[str, ObjectRef]] = []
     number = listed = 0
@@ -108,7 +106,13 @@ def _write_shard(run: RunFolder, number: int, shard: list[tuple[str, ObjectRef]]
         "shard": [number] * len(refs),
     }
     table = pa.table(columns, schema=MANIFEST.arrow())
-    inputs = [columns["source"], [ref.path.hex() for ref in refs], columns["size"], columns["modified"], columns["problem"]]
+    inputs = [
+        columns["source"],
+        [ref.path.hex() for ref in refs],
+        columns["size"],
+        columns["modified"],
+        columns["problem"],
+    ]
     name = run.part_name("manifest", number, inputs)
     return run.existing_part(name) or run.write_table(name, table)
 
@@ -128,6 +132,7 @@ def _read_shards(
     total = sum(artefact.rows or 0 for artefact in manifest)
     done = n_bytes = 0
     parts = []
+    progress(Step("scan", 0, total, "files"))
     for number, artefact, counts in completed(bag):
         parts.append((number, artefact, counts))
         done, n_bytes = done + (artefact.rows or 0), n_bytes + counts["bytes"]
@@ -180,7 +185,11 @@ def _row(entry: dict[str, Any], config: Config) -> Row:
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # also a panic of a decoder written in Rust, or StopIteration, which ends a bag
-        found = {"status": Status.REJECTED, "reason": f"unparsable_header: {type(error).__name__}", "is_image": False}
+        found = {
+            "status": Status.REJECTED,
+            "reason": f"unparsable_header: {type(error).__name__}",
+            "is_image": False,
+        }
     return listed | found
 
 
@@ -205,7 +214,11 @@ def _found(entry: dict[str, Any], config: Config) -> Row:
     except OSError as error:
         if error.errno in _VANISHED:
             return {"status": Status.VANISHED, "reason": "vanished", "is_image": False}
-        return {"status": Status.UNREADABLE, "reason": os.strerror(error.errno) if error.errno else "EIO", "is_image": False}
+        return {
+            "status": Status.UNREADABLE,
+            "reason": os.strerror(error.errno) if error.errno else "EIO",
+            "is_image": False,
+        }
     if row.get("format") == "nifti" and row.get("is_image") and not row.get("Modality"):
         row["Modality"] = _configured_modality(entry["path"], config)
     return row
@@ -245,11 +258,20 @@ def _counts(table: pa.Table) -> dict[str, Any]:
 
 def _totals(manifest: list[Artefact], parts: list[tuple[Artefact, dict[str, Any]]]) -> dict[str, Any]:
     """Add up the counters and hold them against what was listed."""
-    totals: dict[str, Any] = {"objects": 0, "bytes": 0, "status": Counter(), "reasons": Counter(), "formats": Counter(), "images": 0}
+    totals: dict[str, Any] = {
+        "objects": 0,
+        "bytes": 0,
+        "status": Counter(),
+        "reasons": Counter(),
+        "formats": Counter(),
+        "images": 0,
+    }
     for _, counts in parts:
         for key, value in counts.items():
             totals[key] += Counter(value) if isinstance(value, dict) else value
     listed = sum(artefact.rows or 0 for artefact in manifest)
     if not listed == totals["objects"] == sum(totals["status"].values()):
-        raise ConservationError(f"{listed} objects were listed, but {totals['objects']} rows written; please report this")
+        raise ConservationError(
+            f"{listed} objects were listed, but {totals['objects']} rows written; please report this"
+        )
     return {key: dict(sorted(value.items())) if isinstance(value, Counter) else value for key, value in totals.items()}

@@ -39,6 +39,7 @@ Row = dict[str, Any]
 Batch = tuple[int, int, int, int]  # number, bucket, first and last row of the bucket's volumes
 
 _MIB = 1 << 20
+_OPENING_BYTES = _MIB  # what making one Zarr image costs, in pixels that could be written in that time
 _VANISHED = (2, 20)  # ENOENT, ENOTDIR
 
 
@@ -93,7 +94,7 @@ def _batches(run: RunFolder, config: Config) -> Iterator[Batch]:
         rows = file.read_row_group(bucket, columns=names).to_pylist()
         first, size = 0, 0.0
         for i, row in enumerate(rows):
-            size += _pixel_bytes(row) + 0.1 * _MIB  # opening costs too
+            size += _pixel_bytes(row) + _OPENING_BYTES
             if size >= config.ingest.batch_mib * _MIB or i == len(rows) - 1:
                 yield number, bucket, first, i + 1
                 number, first, size = number + 1, i + 1, 0.0
@@ -120,6 +121,7 @@ def _run_batches(
     total = sum(last - first for _, _, first, last in batches)
     done = n_bytes = 0
     results = []
+    progress(Step("ingest", 0, total, "volumes"))
     for result in completed(bag.map_partitions(partial(_ingest_partition, run=run, inputs=inputs, config=config))):
         results.append(result)
         done, n_bytes = done + result[3]["volumes"], n_bytes + result[3]["bytes"]
@@ -152,7 +154,11 @@ def _ingest_batch(batch: Batch, run: RunFolder, inputs: str, config: Config) -> 
             outcome, counted = _ingest_volume(run, volume, frames, inputs, config)
             outcomes.append(outcome)
             for channel, counts in enumerate(counted):
-                identity = {"volume_id": volume["volume_id"], "channel": channel, "value_unit": volume["value_unit"]}
+                identity = {
+                    "volume_id": volume["volume_id"],
+                    "channel": channel,
+                    "value_unit": volume["value_unit"],
+                }
                 partials.append(identity | counts.as_row())
                 voxels += counts.seen
             n_bytes += volume["n_bytes"] or 0
@@ -223,7 +229,12 @@ def _write_volume(
         layout = _Layout(shape, plan.dtype.itemsize, config.ingest.chunk_mib)
         attributes = _attributes(volume, layout, plan)
         array = pending.create(
-            layout.shape, layout.chunks, plan.dtype.name, layout.axes, attributes, config.ingest.compression_level
+            layout.shape,
+            layout.chunks,
+            plan.dtype.name,
+            layout.axes,
+            attributes,
+            config.ingest.compression_level,
         )
         content = hashlib.sha256(f"{plan.dtype.str} {shape}".encode())
         counts = [counting.empty(plan.kind) for _ in range(shape[1])]
@@ -365,9 +376,7 @@ class _Frames:
         channels = first.shape[2] if first.ndim == 3 else 1
         return self._timepoints, channels, self._slices, first.shape[0], first.shape[1]
 
-    def slab(
-        self, t: int, start: int, stop: int, plan: ValuePlan
-    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    def slab(self, t: int, start: int, stop: int, plan: ValuePlan) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Return modality values (channel, slice, row, column) and the padding mask (slice, row, column)."""
         frames, masks = [], []
         for z in range(start, stop):
@@ -458,7 +467,9 @@ def _enter_outcomes(run: RunFolder, outcomes: list[Artefact]) -> Artefact:
             if joined["volume_id"].to_pylist() != table["volume_id"].to_pylist():
                 raise ConservationError("volumes and their outcomes do not match; please report this")
             for name in entered:
-                table = table.set_column(layout.get_field_index(name), layout.field(name), joined[name].combine_chunks())
+                table = table.set_column(
+                    layout.get_field_index(name), layout.field(name), joined[name].combine_chunks()
+                )
             yield table
 
     return run.write_tables("volumes.parquet", layout, buckets())
@@ -482,6 +493,7 @@ def _totals(parts: list[Row], planned: int) -> Row:
         for key in totals:
             totals[key] += Counter(counts[key]) if isinstance(counts[key], dict) else counts[key]
     if totals["volumes"] != planned:
-        raise ConservationError(f"{planned} volumes were planned, {totals['volumes']} have an outcome; please report this")
+        raise ConservationError(
+            f"{planned} volumes were planned, {totals['volumes']} have an outcome; please report this"
+        )
     return {key: dict(sorted(value.items())) if isinstance(value, Counter) else value for key, value in totals.items()}
-

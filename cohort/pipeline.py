@@ -71,7 +71,9 @@ def scan(
     return _from_source(sources, out, config or Config(), ("scan",), restart=restart, progress=progress)
 
 
-def stage(name: str, out: str | Path, config: Config | None = None, *, progress: Progress = ignore, **options: Any) -> dict[str, Any]:
+def stage(
+    name: str, out: str | Path, config: Config | None = None, *, progress: Progress = ignore, **options: Any
+) -> dict[str, Any]:
     """Run one stage after `scan` on a run folder.
 
     Parameters
@@ -105,7 +107,13 @@ def stored_config(folder: RunFolder) -> Config:
 
 
 def _from_source(
-    roots: Sequence[str], out: str | Path, config: Config, stages: Sequence[str] | None, *, restart: bool, progress: Progress
+    roots: Sequence[str],
+    out: str | Path,
+    config: Config,
+    stages: Sequence[str] | None,
+    *,
+    restart: bool,
+    progress: Progress,
 ) -> dict[str, Any]:
     folder = RunFolder(Path(out))
     sources = _check(roots, folder, config, restart=restart)
@@ -133,7 +141,11 @@ def _check(roots: Sequence[str], folder: RunFolder, config: Config, *, restart: 
     check_groupings(config.reduce.group_by)
     options = config.scan
     sources = open_sources(
-        roots, skip=folder.path, follow_links=options.follow_links, include=options.include, exclude=options.exclude
+        roots,
+        skip=folder.path,
+        follow_links=options.follow_links,
+        include=options.include,
+        exclude=options.exclude,
     )
     if not any(True for source in sources for _ in source.list()):
         raise SourceError(f"nothing to read in {', '.join(roots)}; check the path and the include and exclude globs")
@@ -141,7 +153,9 @@ def _check(roots: Sequence[str], folder: RunFolder, config: Config, *, restart: 
     if info and not restart:
         listed = [source.root for source in sources]
         if info.get("sources", listed) != listed:
-            raise OutputError(f"{folder.path} is a run over other sources; name a new folder, or begin anew with --restart")
+            raise OutputError(
+                f"{folder.path} is a run over other sources; name a new folder, or begin anew with --restart"
+            )
         _refuse_differences(folder, stored_config(folder), config, _RESULT_SECTIONS)
     return sources
 
@@ -152,7 +166,9 @@ def _refuse_differences(folder: RunFolder, before: Config, now: Config, sections
     different = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and key not in _NO_RESULT)
     if different:
         named = ", ".join(f"{key} ({old.get(key)!r} before, {new.get(key)!r} now)" for key in different)
-        raise OutputError(f"{folder.path} was begun with other options: {named}; use the same, or begin anew with --restart")
+        raise OutputError(
+            f"{folder.path} was begun with other options: {named}; use the same, or begin anew with --restart"
+        )
 
 
 def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -230,7 +246,12 @@ def _record_start(folder: RunFolder, config: Config, sources: Sequence[str]) -> 
         "config": config.as_dict(),
         "sources": list(sources),
         "versions": _versions(),
-        "machine": {"host": platform.node(), "pid": os.getpid(), "python": platform.python_version(), "cores": os.cpu_count()},
+        "machine": {
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "python": platform.python_version(),
+            "cores": os.cpu_count(),
+        },
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "stages": info.get("stages", {}),
     }
@@ -256,5 +277,3 @@ def _timed(folder: RunFolder, name: str, work: Callable[[], dict[str, Any]]) -> 
     if before != record or name not in info["stages"]:
         info["stages"][name] = {"seconds": round(time.monotonic() - start, 3), "counts": record["counts"]}
         folder.write_json("run.json", info)
-
-

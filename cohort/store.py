@@ -127,7 +127,9 @@ class RunFolder:
             return None
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if data.get("format_version") != schema.FORMAT_VERSION:
-            raise FormatError(f"stage {stage} has format version {data.get('format_version')}; begin anew with --restart")
+            raise FormatError(
+                f"stage {stage} has format version {data.get('format_version')}; begin anew with --restart"
+            )
         return data
 
     def committed(self, stage: str) -> dict[str, Any]:
@@ -176,8 +178,12 @@ class RunFolder:
 
         wanted = getattr(schema, table.upper()).arrow(columns)
         chosen = None if volume_ids is None else [("volume_id", "in", list(volume_ids))]
-        tables = [pq.read_table(path, columns=wanted.names, filters=chosen, partitioning=None) for path in self.parts(table)]
-        return pa.concat_tables([t.select(wanted.names).cast(wanted) for t in tables]) if tables else wanted.empty_table()
+        tables = [
+            pq.read_table(path, columns=wanted.names, filters=chosen, partitioning=None) for path in self.parts(table)
+        ]
+        return (
+            pa.concat_tables([t.select(wanted.names).cast(wanted) for t in tables]) if tables else wanted.empty_table()
+        )
 
     def read_files(self, artefacts: Iterable[Artefact], column: str) -> Iterator[Any]:
         """Yield the values of one column of some Parquet files below OUT."""
@@ -275,7 +281,12 @@ class RunFolder:
         return self.artefact_of(path, name, rows)
 
     def commit(
-        self, stage: str, inputs: str, artefacts: Iterable[Artefact], counts: Mapping[str, Any], extra: Any = None
+        self,
+        stage: str,
+        inputs: str,
+        artefacts: Iterable[Artefact],
+        counts: Mapping[str, Any],
+        extra: Any = None,
     ) -> dict[str, Any]:
         """Write the commit record of a stage and remove parts of earlier inputs."""
         kept = sorted(artefacts, key=lambda a: a.path)
@@ -394,7 +405,10 @@ class PendingVolume:
             chunks=chunks,
             dtype=dtype,
             dimension_names=list(dimension_names),
-            compressors=[BloscCodec(cname="zstd", clevel=compression_level, shuffle="bitshuffle"), Crc32cCodec()],
+            compressors=[
+                BloscCodec(cname="zstd", clevel=compression_level, shuffle="bitshuffle"),
+                Crc32cCodec(),
+            ],
             fill_value=0,
             config={"write_empty_chunks": True},
         )

@@ -54,7 +54,7 @@ class ValuePlan:
             return stored.astype(self.dtype, copy=False)
         slope, intercept = row["slope"], row["intercept"]
         if self.kind == "float":
-            return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+            return np.asarray(stored.astype(np.float64) * slope + intercept, np.float32)
         values = stored.astype(np.int64) * int(slope) + int(intercept)
         limits = np.iinfo(self.dtype)
         if values.size and (values.min() < limits.min or values.max() > limits.max):
@@ -97,7 +97,9 @@ def plan_values(first: NDArray[Any], frames: list[Row], volume: Row) -> ValuePla
     return ValuePlan(dtype, stored, _folded(rescales), _folded(paddings))
 
 
-def _modality_type(stored: np.dtype[Any], frames: list[Row], rescales: list[tuple[float, float] | None]) -> np.dtype[Any]:
+def _modality_type(
+    stored: np.dtype[Any], frames: list[Row], rescales: list[tuple[float, float] | None]
+) -> np.dtype[Any]:
     if stored.kind == "f":
         return np.dtype(np.float32)
     if all(rescale is None for rescale in rescales):

@@ -46,6 +46,7 @@ def check(run: RunFolder, config: Config, progress: Progress = ignore) -> dict[s
     run.withdraw(("check", "report"))
     found: list[Row] = []
     steps = (_check_files, _check_series, _check_volumes, _check_nifti)
+    progress(Step("check", 0, len(steps), "tables"))
     for number, step in enumerate(steps, 1):
         found += step(run, config)
         progress(Step("check", number, len(steps), "tables"))

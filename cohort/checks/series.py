@@ -35,7 +35,9 @@ def check_series(row: Row) -> Iterator[Row]:
         yield finding("HDR-MISSING", subject, images=row["n_images"], **missing)
     if row["LossyImageCompression"] == "01" or row["TransferSyntaxUID"] in _LOSSY_SYNTAXES:
         yield finding("PIX-LOSSY", subject, transfer_syntax=row["TransferSyntaxUID"])
-    if row["BurnedInAnnotation"] == "YES" or (row["Modality"] in _TEXT_MODALITIES and row["BurnedInAnnotation"] != "NO"):
+    if row["BurnedInAnnotation"] == "YES" or (
+        row["Modality"] in _TEXT_MODALITIES and row["BurnedInAnnotation"] != "NO"
+    ):
         yield finding("PHI-BURNED-IN-RISK", subject, modality=row["Modality"], declared=row["BurnedInAnnotation"])
 
 

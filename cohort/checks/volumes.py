@@ -52,9 +52,7 @@ def _geometry(row: Row, options: CheckOptions) -> Iterator[Row]:
     if row["excluded_instance_count"] and row["status"] == Status.OK:
         yield finding("GEO-LOCALIZER", subject, excluded=row["excluded_instance_count"])
     if row["tilt_degrees"]:
-        yield finding(
-            "GEO-TILT", subject, tilt_degrees=row["tilt_degrees"], in_plane_drift_mm=row["in_plane_drift_mm"]
-        )
+        yield finding("GEO-TILT", subject, tilt_degrees=row["tilt_degrees"], in_plane_drift_mm=row["in_plane_drift_mm"])
     explained = row["missing_slice_count"] or row["tilt_degrees"]
     if row["regularly_spaced_3d_volume"] is False and not explained:
         yield finding(

@@ -34,9 +34,7 @@ def _put(root: Path, name: str, file: str, data: bytes, status: str, **about: An
     return Written(files=(PhantomFile(path=path, status=status, **row),))
 
 
-def _not_imaging(
-    root: Path, name: str, file: str, data: bytes, reason: str = "not_dicom_or_nifti"
-) -> Written:
+def _not_imaging(root: Path, name: str, file: str, data: bytes, reason: str = "not_dicom_or_nifti") -> Written:
     return _put(root, name, file, data, "not_imaging", reason=reason, findings=("FILE-NOT-IMAGING",))
 
 

@@ -92,9 +92,7 @@ def _first_set(study: _Study) -> list[Written]:
         Stack(evenly(18, 2.2), (1.1, 1.1), thickness=2.0),
         recipe={"slopes": slopes, "intercepts": (0.0,)},
     )
-    rle = study.series(
-        "mr-rle", mr("AX FLAIR", "mr-ge"), (16, 64, 64), Stack(evenly(16, 5.0)), syntax=RLELossless
-    )
+    rle = study.series("mr-rle", mr("AX FLAIR", "mr-ge"), (16, 64, 64), Stack(evenly(16, 5.0)), syntax=RLELossless)
     return [
         write_series(study.root, series),
         write_enhanced_mr(study.root, enhanced),

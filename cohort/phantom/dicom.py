@@ -152,9 +152,7 @@ class Series:
     truth: Mapping[str, Any] = field(default_factory=dict)
 
 
-def recipe_for(
-    protocol: Protocol, name: str, seed: int, size: tuple[int, int, int], **changes: Any
-) -> VoxelRecipe:
+def recipe_for(protocol: Protocol, name: str, seed: int, size: tuple[int, int, int], **changes: Any) -> VoxelRecipe:
     """Recipe of a volume of (slices, rows, columns) as the protocol stores it."""
     bits = protocol.bits
     settings: dict[str, Any] = {

@@ -70,9 +70,7 @@ class EncodedHeader:
         """Bytes of a whole file: preamble, file meta information, data set."""
         version, *others = self._meta
         # The elements in the order of their tags: version, class, instance, and the others.
-        body = b"".join(
-            [version, _short(0x00020002, "UI", sop_class), _short(0x00020003, "UI", sop_uid), *others]
-        )
+        body = b"".join([version, _short(0x00020002, "UI", sop_class), _short(0x00020003, "UI", sop_uid), *others])
         meta = _short(0x00020000, "UL", struct.pack("<L", len(body))) + body
         return PREAMBLE + meta + self.dataset_bytes({"SOPInstanceUID": sop_uid, **changes})
 

@@ -71,25 +71,15 @@ class Scanner:
 
 
 SCANNERS = {
-    "ct-ge": Scanner(
-        "GE MEDICAL SYSTEMS", "Revolution CT", "CT01", "revo_ct_21b.40", "GE0001", "Hill Hospital"
-    ),
+    "ct-ge": Scanner("GE MEDICAL SYSTEMS", "Revolution CT", "CT01", "revo_ct_21b.40", "GE0001", "Hill Hospital"),
     "ct-siemens": Scanner("SIEMENS", "SOMATOM Force", "CTAWP7", "syngo CT VB20A", "66001", "Lake Clinic"),
-    "mr-ge": Scanner(
-        "GE MEDICAL SYSTEMS", "SIGNA Artist", "MR02", "29\\LX\\MR Software", "GE0002", "Hill Hospital"
-    ),
-    "mr-siemens": Scanner(
-        "Siemens Healthineers", "MAGNETOM Vida", "MRC4", "syngo MR XA31", "17600", "Lake Clinic"
-    ),
-    "mr-philips": Scanner(
-        "Philips Medical Systems", "Ingenia", "MRPH1", "5.7.1\\5.7.1.2", "42001", "River Centre"
-    ),
+    "mr-ge": Scanner("GE MEDICAL SYSTEMS", "SIGNA Artist", "MR02", "29\\LX\\MR Software", "GE0002", "Hill Hospital"),
+    "mr-siemens": Scanner("Siemens Healthineers", "MAGNETOM Vida", "MRC4", "syngo MR XA31", "17600", "Lake Clinic"),
+    "mr-philips": Scanner("Philips Medical Systems", "Ingenia", "MRPH1", "5.7.1\\5.7.1.2", "42001", "River Centre"),
     "pt-siemens": Scanner("SIEMENS", "Biograph128_mCT", "PET1", "VG60A", "11001", "Lake Clinic"),
     "us-ge": Scanner("GE Vingmed Ultrasound", "Vivid E95", "VIVID1", "203.66.0", "VE0095", "Hill Hospital"),
     "xr-fuji": Scanner("FUJIFILM Corporation", "CR-IR 392", "CR03", "A18", "70115", "River Centre"),
-    "mg-hologic": Scanner(
-        "HOLOGIC, Inc.", "Selenia Dimensions", "MG5", "1.8.3.63", "SDM0007", "River Centre"
-    ),
+    "mg-hologic": Scanner("HOLOGIC, Inc.", "Selenia Dimensions", "MG5", "1.8.3.63", "SDM0007", "River Centre"),
     "screen": Scanner("Phantom Works", "Screen Grabber", "PACS1", "3.2", "0", "Lake Clinic"),
 }
 
@@ -147,9 +137,7 @@ def _patient(scan: Scan) -> dict[str, Any]:
 def _study(scan: Scan) -> dict[str, Any]:
     times = {f"{event}Date": "20240301" for event in ("Study", "Series", "Acquisition", "Content")}
     times["StudyTime"] = "101500"
-    times |= {
-        f"{event}Time": f"10{15 + scan.number % 40:02d}12.340000" for event in ("Series", "Acquisition")
-    }
+    times |= {f"{event}Time": f"10{15 + scan.number % 40:02d}12.340000" for event in ("Series", "Acquisition")}
     return {
         **times,
         "InstanceCreationDate": "20240301",

@@ -61,9 +61,7 @@ def write_enhanced_mr(root: Path, series: Series) -> Written:
     header.NumberOfFrames = len(order)
     _dimensions(header, series)
     header.SharedFunctionalGroupsSequence = Sequence([_shared_groups(series, stack)])
-    header.PerFrameFunctionalGroupsSequence = Sequence(
-        [_frame_groups(series, stack, index) for index in order]
-    )
+    header.PerFrameFunctionalGroupsSequence = Sequence([_frame_groups(series, stack, index) for index in order])
     frames = [stored_frame(recipe, 0, index) for index in order]
     elements: dict[str, Any] = {
         "InstanceNumber": 1,
@@ -91,9 +89,7 @@ def _dimensions(header: Dataset, series: Series) -> None:
 
 def _shared_groups(series: Series, stack: Stack) -> Dataset:
     """Functional groups that hold for all frames: orientation, spacing and timing."""
-    measures = _item(
-        PixelSpacing=[decimal(value) for value in stack.spacing], SliceThickness=decimal(stack.thickness)
-    )
+    measures = _item(PixelSpacing=[decimal(value) for value in stack.spacing], SliceThickness=decimal(stack.thickness))
     timing = _item(RepetitionTime=600, FlipAngle=90, EchoTrainLength=1)
     averages = _item(NumberOfAverages=1)
     return _item(
@@ -159,9 +155,7 @@ def write_ultrasound(root: Path, series: Series) -> Written:
     return _write_object(root, series, header, elements, series.scan.protocol.sop_class)
 
 
-def _write_object(
-    root: Path, series: Series, header: Dataset, elements: dict[str, Any], sop_class: str
-) -> Written:
+def _write_object(root: Path, series: Series, header: Dataset, elements: dict[str, Any], sop_class: str) -> Written:
     """Write a series that is one file."""
     # Optional, and of little use for many frames at once.
     elements |= {"SmallestImagePixelValue": None, "LargestImagePixelValue": None}

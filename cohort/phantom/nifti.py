@@ -78,9 +78,7 @@ class Nifti:
     truth: Mapping[str, Any] = field(default_factory=dict)
 
 
-def nifti_recipe(
-    name: str, seed: int, size: tuple[int, int, int] = (20, 24, 28), **changes: Any
-) -> VoxelRecipe:
+def nifti_recipe(name: str, seed: int, size: tuple[int, int, int] = (20, 24, 28), **changes: Any) -> VoxelRecipe:
     """Recipe of (z, y, x) voxels."""
     settings: dict[str, Any] = {
         "kind": "mr",
@@ -222,13 +220,9 @@ def _bids_companions(root: Path, anat: str, func: str) -> Written:
     }
     for path, content in texts.items():
         (root / path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    (root / "clean/bids/participants.tsv").write_text(
-        "participant_id\tage\tsex\nsub-01\t45\tF\n", encoding="utf-8"
-    )
+    (root / "clean/bids/participants.tsv").write_text("participant_id\tage\tsex\nsub-01\t45\tF\n", encoding="utf-8")
     paths = (*texts, "clean/bids/participants.tsv")
-    return Written(
-        files=tuple(PhantomFile(path, None, "not_imaging", "not_dicom_or_nifti", False) for path in paths)
-    )
+    return Written(files=tuple(PhantomFile(path, None, "not_imaging", "not_dicom_or_nifti", False) for path in paths))
 
 
 def _one(name: str, seed: int, file: str = "image.nii", **settings: Any) -> Nifti:

@@ -251,9 +251,7 @@ def ct(kernel: str = "STANDARD", **changes: Any) -> Protocol:
 def ct_unsigned(kernel: str = "Br40f", **changes: Any) -> Protocol:
     """CT of the Siemens kind: 12 bits of 16, unsigned."""
     acquisition = {**_CT_ACQUISITION, "ConvolutionKernel": kernel, "ScanOptions": "", **changes}
-    return Protocol(
-        "CT", CT_STORAGE, "Abdomen 3.0 Br40", "ABDOMEN", "ct-siemens", "ct", _HOUNSFIELD, acquisition
-    )
+    return Protocol("CT", CT_STORAGE, "Abdomen 3.0 Br40", "ABDOMEN", "ct-siemens", "ct", _HOUNSFIELD, acquisition)
 
 
 def mr(description: str, scanner: str = "mr-ge", bits: Bits | None = None, **changes: Any) -> Protocol:
@@ -290,14 +288,10 @@ def mg() -> Protocol:
 def us() -> Protocol:
     """Colour ultrasound clip."""
     bits = Bits(allocated=8, stored=8, photometric="RGB")
-    return Protocol(
-        "US", US_MULTIFRAME_STORAGE, "LIVER CINE", "ABDOMEN", "us-ge", "us", bits, _US_ACQUISITION
-    )
+    return Protocol("US", US_MULTIFRAME_STORAGE, "LIVER CINE", "ABDOMEN", "us-ge", "us", bits, _US_ACQUISITION)
 
 
 def screen() -> Protocol:
     """Secondary capture in colour."""
     bits = Bits(allocated=8, stored=8, photometric="RGB")
-    return Protocol(
-        "OT", SECONDARY_CAPTURE, "SCREEN SAVE", "HEAD", "screen", "screen", bits, _SCREEN_ACQUISITION
-    )
+    return Protocol("OT", SECONDARY_CAPTURE, "SCREEN SAVE", "HEAD", "screen", "screen", bits, _SCREEN_ACQUISITION)

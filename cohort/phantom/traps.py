@@ -88,9 +88,7 @@ def gantry_tilt(root: Path, name: str, seed: int) -> Written:
     axes: tuple[Vector, Vector] = ((1.0, 0.0, 0.0), (0.0, math.cos(angle), math.sin(angle)))
     stack = plain_stack(offsets=evenly(SLICES, 5.0), axes=axes, advance=(0.0, 0.0, 1.0))
     truth = {"regular": False, "findings": ("GEO-TILT",)}
-    return write_series(
-        root, plain_series(name, seed, stack=stack, protocol=ct(GantryDetectorTilt=20), truth=truth)
-    )
+    return write_series(root, plain_series(name, seed, stack=stack, protocol=ct(GantryDetectorTilt=20), truth=truth))
 
 
 def exact_duplicates(root: Path, name: str, seed: int) -> Written:
@@ -219,9 +217,7 @@ def missing_numbers(root: Path, name: str, seed: int) -> Written:
 
 def coronal(root: Path, name: str, seed: int) -> Written:
     """Write coronal slices: the position changes along y."""
-    return write_series(
-        root, plain_series(name, seed, stack=plain_stack(axes=CORONAL, origin=(-60.0, 10.0, 80.0)))
-    )
+    return write_series(root, plain_series(name, seed, stack=plain_stack(axes=CORONAL, origin=(-60.0, 10.0, 80.0))))
 
 
 def oblique(root: Path, name: str, seed: int) -> Written:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 from cohort.errors import RejectedError
-from cohort.readers.base import HEAD_BYTES, FrameReader, Neighbour, Row, inflate_head, is_gzip, key_of, without_warnings
+from cohort.readers.base import (
+    HEAD_BYTES,
+    FrameReader,
+    Neighbour,
+    Row,
+    inflate_head,
+    is_gzip,
+    key_of,
+    without_warnings,
+)
 from cohort.schema import Status
 
 if TYPE_CHECKING:
@@ -24,9 +33,7 @@ __all__ = [
 ]
 
 
-def read_header(
-    file: BinaryIO, size: int, name: str, *, neighbour: Neighbour, gzip_limit: int
-) -> Row:
+def read_header(file: BinaryIO, size: int, name: str, *, neighbour: Neighbour, gzip_limit: int) -> Row:
     """Decide by content what an object is and read its header.
 
     Parameters

@@ -103,7 +103,7 @@ def without_warnings() -> Iterator[None]:
     Filters are global to the process, so nested and concurrent uses are counted: the first one sets them,
     the last one restores what was there.
     """
-    global _quiet_depth, _quiet_saved  # noqa: PLW0603
+    global _quiet_depth, _quiet_saved
     with _quiet_lock:
         if _quiet_depth == 0:
             _quiet_saved = warnings.catch_warnings()

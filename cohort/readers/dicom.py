@@ -185,11 +185,7 @@ def _pixel_facts(row: Row, pixels: tuple[int, int | None] | None, size: int) -> 
     facts: Row = {"is_image": True, "pixel_offset": offset, "pixel_length": length}
     left = size - offset
     expected = expected_length(row) if row["TransferSyntaxUID"] in _NATIVE else None
-    if length is None:
-        short = left <= 0
-    else:
-        short = length > left or (expected is not None and length < expected)
-    if short:
+    if left <= 0 or (length is not None and (length > left or (expected is not None and length < expected))):
         facts |= {"status": Status.REJECTED, "reason": "truncated_pixels"}
     return facts
 

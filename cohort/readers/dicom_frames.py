@@ -129,7 +129,12 @@ def _plain(value: Any, name: str) -> Any:
         return "\\".join(str(part) for part in value) if not isinstance(value, str) else value
     if name in ("StackID", "RescaleType"):
         return str(value)
-    if name in ("InStackPositionNumber", "TemporalPositionIndex", "FrameAcquisitionNumber", "ReferencedSegmentNumber"):
+    if name in (
+        "InStackPositionNumber",
+        "TemporalPositionIndex",
+        "FrameAcquisitionNumber",
+        "ReferencedSegmentNumber",
+    ):
         return int(value)
     if name in _WIDTHS:
         return [float(number) for number in value]

@@ -31,12 +31,7 @@ _SIDECAR_LIMIT = 1 << 20  # a longer one is not a sidecar
 
 # Suffix of a BIDS name -> Modality, as DICOM codes it (BIDS 1.10, entity table; derivatives for masks).
 _BIDS_MODALITY = {
-    "MR": (
-        "T1w T2w T2star T2starw FLAIR FLASH PD PDw PDT2 PDT2w inplaneT1 inplaneT2 angio defacemask UNIT1 T1map T2map R1map "
-        "R2map R2starmap T2starmap PDmap MTRmap MTsat MP2RAGE MPM MTS MTR MEGRE MESE IRT1 VFA bold cbv sbref phase dwi asl m0scan "
-        "phasediff phase1 phase2 magnitude magnitude1 magnitude2 fieldmap epi TB1map TB1EPI TB1AFI TB1TFL TB1RFM TB1DAM RB1map "
-        "RB1COR Chimap S0map M0map svs mrsi"
-    ).split(),
+    "MR": ["T1w", "T2w", "T2star", "T2starw", "FLAIR", "FLASH", "PD", "PDw", "PDT2", "PDT2w", "inplaneT1", "inplaneT2", "angio", "defacemask", "UNIT1", "T1map", "T2map", "R1map", "R2map", "R2starmap", "T2starmap", "PDmap", "MTRmap", "MTsat", "MP2RAGE", "MPM", "MTS", "MTR", "MEGRE", "MESE", "IRT1", "VFA", "bold", "cbv", "sbref", "phase", "dwi", "asl", "m0scan", "phasediff", "phase1", "phase2", "magnitude", "magnitude1", "magnitude2", "fieldmap", "epi", "TB1map", "TB1EPI", "TB1AFI", "TB1TFL", "TB1RFM", "TB1DAM", "RB1map", "RB1COR", "Chimap", "S0map", "M0map", "svs", "mrsi"],
     "PT": ["pet"],
     "CT": ["ct", "CT"],
     "SEG": ["mask", "dseg", "probseg", "label"],
@@ -80,9 +75,7 @@ def is_pair_data(name: str, neighbour: Neighbour) -> bool:
     return any(looks_like_nifti(neighbour(stem + end, _V2_BYTES) or b"") for end in (".hdr", ".HDR"))
 
 
-def read_header(
-    file: BinaryIO, size: int, name: str, head: bytes, inner: bytes, neighbour: Neighbour
-) -> Row:
+def read_header(file: BinaryIO, size: int, name: str, head: bytes, inner: bytes, neighbour: Neighbour) -> Row:
     """Read one NIfTI header.
 
     Parameters
@@ -154,9 +147,7 @@ def _fields(header: Any, version: int, big_endian: bool) -> Row:
     }
 
 
-def _judge(
-    row: Row, size: int, gzipped: bool, name: str, neighbour: Neighbour
-) -> tuple[Status, str | None]:
+def _judge(row: Row, size: int, gzipped: bool, name: str, neighbour: Neighbour) -> tuple[Status, str | None]:
     """Compare what the header promises with the bytes there are, without reading them."""
     dim = row["nifti_dim"]
     if not 1 <= dim[0] <= _MAX_DIMENSIONS or any(number < 1 for number in dim[1 : dim[0] + 1]):

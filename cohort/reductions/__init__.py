@@ -30,14 +30,12 @@ if TYPE_CHECKING:
     from cohort.config import Config
     from cohort.store import Artefact, RunFolder
 
-__all__ = ["check_groupings", "count_array", "histogram", "reduce", "spacing"]
+__all__ = ["check_groupings", "count_array", "histogram", "pooled_counts", "reduce", "spacing"]
 
 Row = dict[str, Any]
 
 
-def reduce(
-    run: RunFolder, config: Config, progress: Progress = ignore, *, from_voxels: bool = False
-) -> dict[str, Any]:
+def reduce(run: RunFolder, config: Config, progress: Progress = ignore, *, from_voxels: bool = False) -> dict[str, Any]:
     """Merge the partials of all volumes.
 
     Parameters
@@ -69,7 +67,11 @@ def reduce(
         if from_voxels:
             parts = _recounted(run, scratch, parts, progress)
         statistics, counts = _volume_statistics(run, scratch, parts, progress)
-        artefacts = [spacings, statistics, *_group_statistics(run, ("Modality", *config.reduce.group_by), parts)]
+        artefacts = [
+            spacings,
+            statistics,
+            *_group_statistics(run, ("Modality", *config.reduce.group_by), parts),
+        ]
     return run.commit("reduce", inputs, artefacts, counts)
 
 
@@ -89,9 +91,12 @@ def _volume_statistics(
     import pyarrow.parquet as pq
 
     done: dict[int, tuple[str, int, int]] = {}
+    progress(Step("reduce", 0, len(parts), "parts"))
     if parts:
         bag = dask.bag.from_sequence(list(enumerate(parts)), npartitions=len(parts))
-        for number, name, volumes, values in completed(bag.map_partitions(partial(_summarise, run=run, scratch=scratch))):
+        for number, name, volumes, values in completed(
+            bag.map_partitions(partial(_summarise, run=run, scratch=scratch))
+        ):
             done[number] = (name, volumes, values)
             progress(Step("reduce", len(done), len(parts), "parts"))
     tables = (pq.read_table(run.path / done[number][0], partitioning=None) for number in sorted(done))
@@ -100,9 +105,7 @@ def _volume_statistics(
     return artefact, counts
 
 
-def _summarise(
-    parts: Iterable[tuple[int, Path]], *, run: RunFolder, scratch: str
-) -> list[tuple[int, str, int, int]]:
+def _summarise(parts: Iterable[tuple[int, Path]], *, run: RunFolder, scratch: str) -> list[tuple[int, str, int, int]]:
     import pyarrow as pa
 
     from cohort import counting
@@ -213,6 +216,13 @@ def histogram(run: RunFolder, by: str | Sequence[str] = "Modality") -> pd.DataFr
         values = [key[0][i] for key, counts in grouped.items() for _ in range(len(counts.bins))]
         frame[name] = pd.Series(values, dtype="str")
     return frame
+
+
+def pooled_counts(run: RunFolder) -> dict[tuple[str, str], counting.Counts]:
+    """Return the counts per Modality and unit, channels pooled."""
+    return {
+        (group[0], unit): counts for (group, unit), counts in sorted(pooled(grouped_counts(run, ["Modality"])).items())
+    }
 
 
 def spacing(run: RunFolder, by: str | Sequence[str] = "Modality") -> pd.DataFrame:

@@ -77,7 +77,13 @@ def histogram_columns(by: Sequence[str], grouped: Grouped) -> dict[str, list[Any
     for (group, channel, unit, kind), counts in grouped.items():
         low, high = counting.key_edges(counts.bins) if kind == "float" else (counts.bins.astype(float),) * 2
         n = len(counts.bins)
-        fixed = {"group_by": ", ".join(by), "group": ", ".join(group), "channel": channel, "value_unit": unit, "kind": kind}
+        fixed = {
+            "group_by": ", ".join(by),
+            "group": ", ".join(group),
+            "channel": channel,
+            "value_unit": unit,
+            "kind": kind,
+        }
         for name, value in fixed.items():
             columns[name] += [value] * n
         columns["value_low"] += low.tolist()

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
     from cohort.store import RunFolder
 
-AXES = {"row": "spacing_row_mm", "col": "spacing_col_mm", "slice": "spacing_slice_mm", "thickness": "slice_thickness_mm"}
+AXES = {
+    "row": "spacing_row_mm",
+    "col": "spacing_col_mm",
+    "slice": "spacing_slice_mm",
+    "thickness": "slice_thickness_mm",
+}
 _DECIMALS = 6  # a millionth of a millimetre: below it is rounding of DS values
 
 SpacingCounts = Counter[tuple[tuple[str, ...], str, float]]
@@ -38,7 +43,9 @@ def _load(bucket: int, *, run: RunFolder, by: tuple[str, ...]) -> SpacingCounts:
     import pyarrow.parquet as pq
 
     names = ["volume_id", "format", "slices", "spacing_slice_mm", *AXES.values()]
-    rows = pq.ParquetFile(run.parts("volumes")[0]).read_row_group(bucket, columns=list(dict.fromkeys(names))).to_pylist()
+    rows = (
+        pq.ParquetFile(run.parts("volumes")[0]).read_row_group(bucket, columns=list(dict.fromkeys(names))).to_pylist()
+    )
     groups = groups_of(run, by, [row["volume_id"] for row in rows]) if rows else {}
     found: SpacingCounts = Counter()
     for row in rows:
@@ -59,7 +66,10 @@ def _gaps(run: RunFolder, bucket: int) -> list[tuple[str, float, int]]:
 
     wanted = [("role", "==", "image"), ("timepoint", "==", 0)]
     table = pq.read_table(
-        run.parts("frames")[bucket], columns=["volume_id", "slice", "position_mm"], filters=wanted, partitioning=None
+        run.parts("frames")[bucket],
+        columns=["volume_id", "slice", "position_mm"],
+        filters=wanted,
+        partitioning=None,
     ).drop_null()
     positions: dict[str, list[tuple[int, float]]] = {}
     for volume, place, position in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):

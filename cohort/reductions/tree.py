@@ -39,10 +39,13 @@ def reduce_parts(load: Callable[[int], State], merge: Callable[[list[State]], St
 
     numbers = da.arange(parts, chunks=1)
     chunk = partial(_load_chunk, load=load)
-    return _compute(reduction(numbers, chunk, merge))
+    state: State = reduction(numbers, chunk, merge).compute().item()
+    return state
 
 
-def reduce_array(array: da.Array, count: Callable[[NDArray[Any]], State], merge: Callable[[list[State]], State]) -> da.Array:
+def reduce_array(
+    array: da.Array, count: Callable[[NDArray[Any]], State], merge: Callable[[list[State]], State]
+) -> da.Array:
     """Reduce the blocks of an array of any shape to one state.
 
     Parameters
@@ -78,10 +81,6 @@ def reduction(array: da.Array, chunk: Callable[..., NDArray[Any]], merge: Callab
     )
 
 
-def _compute(reduced: da.Array) -> Any:
-    return reduced.compute().item()
-
-
 def _boxed(state: Any, ndim: int) -> NDArray[Any]:
     box = np.empty((1,) * ndim, dtype=object)
     box[(0,) * ndim] = state
@@ -92,7 +91,9 @@ def _load_chunk(numbers: NDArray[Any], axis: Any, keepdims: bool, *, load: Calla
     return _boxed(load(int(numbers[0])), 1)
 
 
-def _count_chunk(block: NDArray[Any], axis: Any, keepdims: bool, *, count: Callable[[NDArray[Any]], Any]) -> NDArray[Any]:
+def _count_chunk(
+    block: NDArray[Any], axis: Any, keepdims: bool, *, count: Callable[[NDArray[Any]], Any]
+) -> NDArray[Any]:
     return _boxed(count(block), block.ndim)
 
 

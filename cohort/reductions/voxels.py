@@ -100,5 +100,3 @@ def _rescaled(padding: list[int] | None, rescale: list[float] | None) -> tuple[f
     if slope.is_integer() and float(intercept).is_integer():
         return ends[0], ends[1]
     return float(np.float32(ends[0])), float(np.float32(ends[1]))
-
-

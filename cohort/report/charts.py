@@ -103,9 +103,7 @@ def _y(entry: dict[str, Any], floor: float) -> alt.Y:
 
 
 def _x(entry: dict[str, Any]) -> alt.X:
-    edges = [
-        bar[side] for channel in entry["channels"] for bar in channel["bars"] for side in ("low", "high")
-    ]
+    edges = [bar[side] for channel in entry["channels"] for bar in channel["bars"] for side in ("low", "high")]
     domain = [min(edges, default=0.0), max(edges, default=1.0)]
     axis = alt.Axis(tickCount=8, labelOverlap=True, labelFlush=True)
     return alt.X(
@@ -187,9 +185,7 @@ def _lines(entry: dict[str, Any]) -> alt.Chart:
 
 def _markers(entry: dict[str, Any]) -> list[alt.Chart]:
     """Return dashed rules at percentiles; labels lie above the plot, one row up where they would collide."""
-    edges = [
-        bar[side] for channel in entry["channels"] for bar in channel["bars"] for side in ("low", "high")
-    ]
+    edges = [bar[side] for channel in entry["channels"] for bar in channel["bars"] for side in ("low", "high")]
     low, high = min(edges, default=0.0), max(edges, default=0.0)
     values = entry["percentiles"]
     layers: list[alt.Chart] = []
@@ -234,18 +230,14 @@ def _same_axes(rows: list[dict[str, Any]]) -> bool:
 
 def spacing(rows: list[dict[str, Any]], axis: str, title: str) -> dict[str, Any] | None:
     """Return the spacings of one axis, one line per modality; the area of a point is its count."""
-    points = [
-        _point(row["label"], p) for row in rows if row["axis"] == axis for p in row["points"] if p["low"] > 0
-    ]
+    points = [_point(row["label"], p) for row in rows if row["axis"] == axis for p in row["points"] if p["low"] > 0]
     if not points:
         return None
     # All axes share one scale, so that charts beside each other compare.
     values = [value for row in rows for p in row["points"] if p["low"] > 0 for value in (p["low"], p["high"])]
     order = list(dict.fromkeys(row["label"] for row in rows))
     unit = "gaps" if axis == "gap" else "volumes"
-    return _strip(
-        points, order, (min(values), max(values)), "mm", unit, f"{title}, per modality, in millimetres"
-    )
+    return _strip(points, order, (min(values), max(values)), "mm", unit, f"{title}, per modality, in millimetres")
 
 
 def slices(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -297,9 +289,7 @@ def _strip(
         alt.Chart(alt.InlineData(values=points))
         .mark_circle(color=_ACCENT, opacity=0.55, stroke=_ACCENT, strokeWidth=1, aria=False)
         .encode(
-            x=alt.X(
-                "x:Q", title=unit, scale=alt.Scale(type="log", domain=[low, high], nice=False), axis=axis
-            ),
+            x=alt.X("x:Q", title=unit, scale=alt.Scale(type="log", domain=[low, high], nice=False), axis=axis),
             y=alt.Y("m:N", title=None, sort=[m for m in order if m in present], axis=_LABELS),
             size=alt.Size("n:Q", scale=alt.Scale(domain=[0, largest], range=[12, 320]), legend=None),
             tooltip=[
@@ -316,9 +306,7 @@ def thickness(data: dict[str, Any]) -> dict[str, Any] | None:
     """Return spacing against thickness: slices touch on the line, leave gaps above and overlap below it."""
     if not data["points"]:
         return None
-    rows = [
-        {"m": p["label"], "s": p["spacing"], "t": p["thickness"], "n": p["count"]} for p in data["points"]
-    ]
+    rows = [{"m": p["label"], "s": p["spacing"], "t": p["thickness"], "n": p["count"]} for p in data["points"]]
     top = max(max(row["s"], row["t"]) for row in rows) * 1.08
     scale = alt.Scale(domain=[0, top], nice=False)
     line = (
@@ -359,7 +347,5 @@ def _sides(top: float, scale: alt.Scale) -> tuple[alt.Chart, alt.Chart]:
     x, y = alt.X("x:Q", scale=scale), alt.Y("y:Q", scale=scale)
     return (
         above.mark_text(align="left", baseline="top", color=_MUTED, aria=False).encode(x=x, y=y, text="t:N"),
-        below.mark_text(align="right", baseline="bottom", color=_MUTED, aria=False).encode(
-            x=x, y=y, text="t:N"
-        ),
+        below.mark_text(align="right", baseline="bottom", color=_MUTED, aria=False).encode(x=x, y=y, text="t:N"),
     )

@@ -75,9 +75,7 @@ def scanners(run: SafeRun) -> dict[str, Any]:
     ]
     series = run.read("series", [*names_, "Modality"]).to_pylist()
     dicom = [one for one in series if one["format"] == "dicom"]
-    models = [
-        f"{names.label(s['Manufacturer'])} \u00b7 {names.label(s['ManufacturerModelName'])}" for s in dicom
-    ]
+    models = [f"{names.label(s['Manufacturer'])} \u00b7 {names.label(s['ManufacturerModelName'])}" for s in dicom]
     return {
         "models": distribution(models),
         "body_parts": distribution(names.label(s["BodyPartExamined"]) for s in dicom),
@@ -92,10 +90,7 @@ def _measured(
     """Return a distribution of numbers in their own order, what is not given at the end."""
     counts: Counter[float | None] = Counter(s[name] for s in series if s[name] is not None or applies(s))
     ranked = sorted(counts.items(), key=lambda item: (item[0] is None, item[0] or 0))
-    rows = [
-        {"label": names.NOT_GIVEN if v is None else f"{names.number(v)} {unit}", "count": n}
-        for v, n in ranked
-    ]
+    rows = [{"label": names.NOT_GIVEN if v is None else f"{names.number(v)} {unit}", "count": n} for v, n in ranked]
     return _capped(rows)
 
 
@@ -141,9 +136,7 @@ def patients(run: SafeRun, min_cell: int) -> dict[str, Any]:
     sexes = Counter(_usual(group, "PatientSex") for group in by_patient.values())
     # A patient seen twice belongs to the age group of most of the series.
     ages = Counter(_usual(group, "PatientAge") for group in by_patient.values())
-    years = Counter(
-        year for group in by_patient.values() for year in {row["StudyDate"] for row in group} - {None}
-    )
+    years = Counter(year for group in by_patient.values() for year in {row["StudyDate"] for row in group} - {None})
     return {
         **suppress.count_text(len(by_patient), min_cell),
         "series_without_id": len(rows) - len(known),
@@ -180,9 +173,7 @@ def missingness(run: SafeRun) -> dict[str, Any]:
     counted = [f"{name}_missing" for name in KEY_ATTRIBUTES]
     table = run.read("series", ["Modality", "format", "n_images", *counted])
     table = table.filter(pc.and_(pc.equal(table["format"], "dicom"), pc.greater(table["n_images"], 0)))
-    sums = (
-        table.group_by("Modality").aggregate([(name, "sum") for name in ("n_images", *counted)]).to_pylist()
-    )
+    sums = table.group_by("Modality").aggregate([(name, "sum") for name in ("n_images", *counted)]).to_pylist()
     groups = sorted(sums, key=lambda row: (-row["n_images_sum"], names.label(row["Modality"])))
     left_out, groups = max(0, len(groups) - MOST_COLUMNS), groups[:MOST_COLUMNS]
     rows: list[dict[str, Any]] = []

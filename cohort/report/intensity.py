@@ -86,9 +86,7 @@ def _rank(counts: Ints, percent: float) -> int:
 
 def percentiles(low: Floats, high: Floats, counts: Ints) -> dict[str, float]:
     """Return percentiles of merged counts: exact for integers, the middle of the bin for floats."""
-    return {
-        name: float((low[i] + high[i]) / 2) for name, p in PERCENTILES.items() for i in [_rank(counts, p)]
-    }
+    return {name: float((low[i] + high[i]) / 2) for name, p in PERCENTILES.items() for i in [_rank(counts, p)]}
 
 
 def display_grid(low: Floats, high: Floats, counts: Ints, integer: bool) -> dict[str, float]:
@@ -139,10 +137,7 @@ def moments(run: SafeRun, modality_of: dict[int, str]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in run.read("statistics", names_, numbers=["volume_id"]).to_pylist():
         groups[modality_of.get(row["volume_id"], names.NOT_GIVEN), row["value_unit"] or "unknown"].append(row)
-    found = [
-        {"label": label, "unit": names.label(unit), **_moments(rows)}
-        for (label, unit), rows in groups.items()
-    ]
+    found = [{"label": label, "unit": names.label(unit), **_moments(rows)} for (label, unit), rows in groups.items()]
     found.sort(key=lambda row: (-row["count"], row["label"], row["unit"]))
     return found[: 2 * MOST_CHARTS]
 

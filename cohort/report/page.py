@@ -28,12 +28,7 @@ def _library() -> str:
 
 def _script_text(text: str) -> str:
     """Return a script that cannot end its element early and reads the same to the browser's digest."""
-    return (
-        text.replace("\r\n", "\n")
-        .replace("\r", "\n")
-        .replace("</script", "<\\/script")
-        .replace("<!--", "<\\!--")
-    )
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def _digest(text: str) -> str:
@@ -126,9 +121,7 @@ def heat(share: float | None) -> str:
 def _charts(data: dict[str, Any]) -> dict[str, Any]:
     """Return the specifications by the name of their place on the page."""
     titles = charts.axis_titles(data["spacing"])
-    found = {
-        f"spacing-{axis}": charts.spacing(data["spacing"], axis, title) for axis, title in titles.items()
-    }
+    found = {f"spacing-{axis}": charts.spacing(data["spacing"], axis, title) for axis, title in titles.items()}
     found["slices"] = charts.slices(data["shapes"])
     found["thickness"] = charts.thickness(data["spacing_against_thickness"])
     if data["intensity"] is not None:

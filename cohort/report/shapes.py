@@ -86,9 +86,7 @@ def verdicts(volumes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def volume_table(volumes: list[dict[str, Any]], codes: dict[int, list[str]]) -> list[dict[str, Any]]:
     """Return the volumes to look at first, at most `MOST_VOLUMES`, with the codes of their findings."""
     order = {"irregular": 0, "unusable": 1, "regular": 2, "single": 3}
-    ranked = sorted(
-        volumes, key=lambda v: (order[v["verdict"]], -len(codes.get(v["volume_id"], ())), v["volume_id"])
-    )
+    ranked = sorted(volumes, key=lambda v: (order[v["verdict"]], -len(codes.get(v["volume_id"], ())), v["volume_id"]))
     return [
         {
             "id": names.local("V", volume["volume_id"]),
@@ -209,9 +207,7 @@ def spacing_against_thickness(volumes: list[dict[str, Any]]) -> dict[str, Any]:
     both = [
         (v["label"], v["spacing_slice_mm"], v["slice_thickness_mm"])
         for v in volumes
-        if v["status"] == Status.OK
-        and _positive(v["spacing_slice_mm"])
-        and _positive(v["slice_thickness_mm"])
+        if v["status"] == Status.OK and _positive(v["spacing_slice_mm"]) and _positive(v["slice_thickness_mm"])
     ]
     grid = 0.1
     while True:

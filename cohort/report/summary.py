@@ -74,9 +74,7 @@ def _findings(run: SafeRun, smallest: int) -> tuple[list[dict[str, Any]] | None,
         kinds.append(
             {
                 **dict(zip(keys, key, strict=True)),
-                **suppress.count_text(
-                    len({row["distinct"] for row in rows}), smallest if key[2] == "patient" else 0
-                ),
+                **suppress.count_text(len({row["distinct"] for row in rows}), smallest if key[2] == "patient" else 0),
                 "subjects": listed[:MOST_SUBJECTS],
                 "more_subjects": max(0, len(listed) - MOST_SUBJECTS),
             }

@@ -24,9 +24,7 @@ def cells(counts: Mapping[str, int], min_cell: int) -> list[dict[str, Any]]:
     """
     hidden = {label for label, count in counts.items() if 0 < count < min_cell}
     withheld: set[str] = set()
-    visible = sorted(
-        (label for label in counts if label not in hidden and counts[label]), key=lambda x: (counts[x], x)
-    )
+    visible = sorted((label for label in counts if label not in hidden and counts[label]), key=lambda x: (counts[x], x))
     while hidden and visible and not _covered(hidden | withheld, counts, min_cell):
         withheld.add(visible.pop(0))
     return [{"label": label, **_cell(label, count, withheld, min_cell)} for label, count in counts.items()]

@@ -8,7 +8,12 @@ _C, _I, _T = Privacy.COARSE, Privacy.IDENTIFIER, Privacy.TEXT
 
 
 def _tag(
-    name: str, tag: str, type_: str, description: str, unit: str | None = None, privacy: Privacy = Privacy.SAFE
+    name: str,
+    tag: str,
+    type_: str,
+    description: str,
+    unit: str | None = None,
+    privacy: Privacy = Privacy.SAFE,
 ) -> Column:
     return Column(name, type_, description, f"({tag})", unit, privacy)
 

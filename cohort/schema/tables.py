@@ -69,7 +69,14 @@ def _consensus_columns() -> list[Column]:
     for name in KEY_ATTRIBUTES:
         origin = FILES.column(name)
         columns += [
-            Column(name, origin.type, f"Most frequent: {origin.description}", origin.source, origin.unit, origin.privacy),
+            Column(
+                name,
+                origin.type,
+                f"Most frequent: {origin.description}",
+                origin.source,
+                origin.unit,
+                origin.privacy,
+            ),
             Column(f"{name}_distinct", "int64", f"Number of different values of {name}"),
             Column(f"{name}_missing", "int64", f"Images without {name}"),
         ]

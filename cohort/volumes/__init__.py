@@ -85,11 +85,10 @@ def _shuffle(run: RunFolder, scratch: str, buckets: int, progress: Progress) -> 
         return {0: sources}
     bag = dask.bag.from_sequence(list(enumerate(sources)), npartitions=len(sources))
     written: dict[int, list[Path]] = {bucket: [] for bucket in range(buckets)}
-    done = 0
-    for names in completed(bag.map_partitions(partial(_scatter, run=run, scratch=scratch, buckets=buckets))):
+    scattered = completed(bag.map_partitions(partial(_scatter, run=run, scratch=scratch, buckets=buckets)))
+    for done, names in enumerate(scattered, 1):
         for bucket, name in names:
             written[bucket].append(run.path / name)
-        done += 1
         progress(Step("shuffle", done, len(sources), "parts"))
     return {bucket: sorted(paths) for bucket, paths in written.items()}
 
@@ -136,6 +135,7 @@ def _assemble_buckets(
     bag = dask.bag.from_sequence(list(parts.items()), npartitions=len(parts))
     task = partial(_assemble_partition, run=run, scratch=scratch, inputs=inputs)
     done, results = 0, []
+    progress(Step("assemble", 0, rows, "files"))
     for result in completed(bag.map_partitions(task)):
         results.append(result)
         done += result[2]["rows"]
@@ -149,7 +149,9 @@ def _assemble_partition(
     return [_assemble_bucket(bucket, paths, run, scratch, inputs) for bucket, paths in buckets]
 
 
-def _assemble_bucket(bucket: int, paths: list[Path], run: RunFolder, scratch: str, inputs: str) -> tuple[int, Artefact, Row]:
+def _assemble_bucket(
+    bucket: int, paths: list[Path], run: RunFolder, scratch: str, inputs: str
+) -> tuple[int, Artefact, Row]:
     rows = [row for path in paths for row in _rows(path)]
     by_series: dict[str, list[Row]] = defaultdict(list)
     for row in rows:

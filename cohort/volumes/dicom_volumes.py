@@ -9,7 +9,15 @@ import numpy as np
 from cohort import geometry
 from cohort.readers import key_of
 from cohort.schema import FRAMES, Status
-from cohort.volumes.frames import Frame, Row, frames_of, has_bad_rescale, orientation_of, positions_of, spacing_source
+from cohort.volumes.frames import (
+    Frame,
+    Row,
+    frames_of,
+    has_bad_rescale,
+    orientation_of,
+    positions_of,
+    spacing_source,
+)
 from cohort.volumes.splitting import Group, split_series
 
 _WHOLE_SLIDE = "SM"
@@ -138,7 +146,7 @@ def _same_places(group: Group) -> bool:
 
 
 def _flag_mosaic(group: Group, volume: Row) -> None:
-    """A Siemens mosaic holds many slices in one frame: its own place says nothing of theirs."""
+    """Mark a Siemens mosaic: it holds many slices in one frame, whose own place says nothing of theirs."""
     if any("MOSAIC" in (frame.row["ImageType"] or ()) for frame in group.frames):
         volume |= {"regularly_spaced_3d_volume": False, "reason_not_regular": "siemens_mosaic"}
 

@@ -106,14 +106,21 @@ def _vector(row: Row, name: str, frame: int, width: int) -> tuple[float, ...] | 
 def _in_plane(row: Row, frame: int) -> tuple[tuple[float, float] | None, str | None]:
     """Return row and column spacing in mm, and where they come from."""
     candidates = [
-        ("functional_groups", _vector(row, "PixelSpacing", frame, 2) if row["frame_PixelSpacing"] is not None else None),
+        (
+            "functional_groups",
+            _vector(row, "PixelSpacing", frame, 2) if row["frame_PixelSpacing"] is not None else None,
+        ),
         ("PixelSpacing", row["PixelSpacing"]),
         ("ultrasound_region", [row["us_spacing_row_mm"], row["us_spacing_col_mm"]]),
         ("ImagerPixelSpacing", row["ImagerPixelSpacing"]),
         ("NominalScannedPixelSpacing", row["NominalScannedPixelSpacing"]),
     ]
     for source, values in candidates:
-        if values is not None and len(values) == 2 and all(v is not None and math.isfinite(v) and v > 0 for v in values):
+        if (
+            values is not None
+            and len(values) == 2
+            and all(v is not None and math.isfinite(v) and v > 0 for v in values)
+        ):
             return (float(values[0]), float(values[1])), source
     return None, None
 
@@ -207,8 +214,23 @@ ATTRIBUTES: dict[str, Callable[[Frame], Any]] = {
 }
 """Values by which a series may be split, in order of preference."""
 
-CONTRAST = ("EchoTime", "EchoNumbers", "DiffusionBValue", "ImageType", "StackID", "ReferencedSegmentNumber", "KVP", "ConvolutionKernel")
+CONTRAST = (
+    "EchoTime",
+    "EchoNumbers",
+    "DiffusionBValue",
+    "ImageType",
+    "StackID",
+    "ReferencedSegmentNumber",
+    "KVP",
+    "ConvolutionKernel",
+)
 """What changes the contrast makes volumes of their own."""
 
-TIME = ("TemporalPosition", "TriggerTime", "AcquisitionNumber", "AcquisitionTime", "DiffusionGradientOrientation")
+TIME = (
+    "TemporalPosition",
+    "TriggerTime",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "DiffusionGradientOrientation",
+)
 """What repeats the same image makes time points of one volume."""

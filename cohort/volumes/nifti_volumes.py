@@ -60,7 +60,10 @@ def assemble_image(rows: list[Row]) -> tuple[list[Row], list[Row]]:
         volume |= {"status": Status.REJECTED, "reason": "too_many_dimensions"}
     volume |= _geometry(row, dim)
     slope, intercept = rescale_of(row)
-    frames = [{name: r[name] for name in _COPIED} | {"volume_id": volume["volume_id"], "slope": slope, "intercept": intercept} for r in rows]
+    frames = [
+        {name: r[name] for name in _COPIED} | {"volume_id": volume["volume_id"], "slope": slope, "intercept": intercept}
+        for r in rows
+    ]
     frames[0] |= {"role": "image", "timepoint": 0, "slice": 0}
     for copy in frames[1:]:
         copy |= {"role": "duplicate", "reason": "same_content"}
@@ -84,7 +87,9 @@ def _geometry(row: Row, dim: list[int]) -> Row:
         affine, source = geometry.nifti_qform(row["nifti_quatern"], row["nifti_pixdim"]), "nifti_qform"
     else:
         affine, source = np.diag([*np.abs(row["nifti_pixdim"][1:4]), 1.0]), "nifti_pixdim"
-    lengths = [length * factor if math.isfinite(length) and length > 0 else None for length in geometry.column_lengths(affine)]
+    lengths = [
+        length * factor if math.isfinite(length) and length > 0 else None for length in geometry.column_lengths(affine)
+    ]
     found: Row = {
         "spacing_col_mm": lengths[0],
         "spacing_row_mm": lengths[1],

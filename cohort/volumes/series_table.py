@@ -26,7 +26,9 @@ def describe(rows: list[Row], n_volumes: int) -> Row:
         A row of `series`. The consensus is the most frequent value; of several, the first in order.
     """
     first = min(rows, key=lambda row: (row["source"], row["path"]))
-    found: Row = {name: first[name] for name in ("series_key", "format", "PatientID", "StudyInstanceUID", "SeriesInstanceUID")}
+    found: Row = {
+        name: first[name] for name in ("series_key", "format", "PatientID", "StudyInstanceUID", "SeriesInstanceUID")
+    }
     found |= {
         "n_files": len(rows),
         "n_images": sum(bool(row["is_image"]) and row["status"] == Status.OK for row in rows),

@@ -76,9 +76,7 @@ def single_frames(images: list[Dataset]) -> npt.NDArray[np.float64]:
     def place(header: Dataset) -> tuple[int, float]:
         along = 0.0
         if "ImagePositionPatient" in header:
-            along = float(
-                normal(images[0].ImageOrientationPatient) @ np.array(header.ImagePositionPatient, float)
-            )
+            along = float(normal(images[0].ImageOrientationPatient) @ np.array(header.ImagePositionPatient, float))
         return header.get("TemporalPositionIdentifier", 1), along
 
     frames = []
@@ -146,9 +144,7 @@ def test_spacing_follows_from_the_positions(phantom: PhantomTruth) -> None:
         if "ImagePositionPatient" not in images[0]:
             continue
         across = normal(images[0].ImageOrientationPatient)
-        places = np.unique(
-            np.round([across @ np.array(header.ImagePositionPatient, float) for header in images], 4)
-        )
+        places = np.unique(np.round([across @ np.array(header.ImagePositionPatient, float) for header in images], 4))
         assert len(places) == volume.slices, volume.name
         assert [float(value) for value in images[0].PixelSpacing] == [
             volume.spacing_row_mm,
@@ -247,9 +243,7 @@ def test_series_uid_is_shared_by_two_patients_in_one_trap_only(phantom: PhantomT
 
 
 def test_people_are_varied(phantom: PhantomTruth) -> None:
-    headers = [
-        images_of(phantom, volume)[0] for volume in dicom_volumes(phantom) if "patient-" in volume.name
-    ]
+    headers = [images_of(phantom, volume)[0] for volume in dicom_volumes(phantom) if "patient-" in volume.name]
     assert "092Y" in {header.PatientAge for header in headers}
     assert any(str(header.PatientName) == "FANTÔME^ÉMILIE" for header in headers)
     assert {str(header.PatientSex) for header in headers} == {"F", "M", "O"}

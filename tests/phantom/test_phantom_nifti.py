@@ -25,9 +25,7 @@ def test_voxels_are_the_claimed_ones(phantom: PhantomTruth) -> None:
         values = np.asarray(nib.load(phantom.root / volume.path).get_fdata())
         values = values[..., None] if values.ndim == 3 else values
         expected = volume.voxels()[:, 0]  # time, z, y, x
-        np.testing.assert_allclose(
-            np.transpose(values, (3, 2, 1, 0)), expected, rtol=1e-6, err_msg=volume.name
-        )
+        np.testing.assert_allclose(np.transpose(values, (3, 2, 1, 0)), expected, rtol=1e-6, err_msg=volume.name)
 
 
 def test_spacing_is_that_of_the_affine(phantom: PhantomTruth) -> None:
@@ -37,9 +35,7 @@ def test_spacing_is_that_of_the_affine(phantom: PhantomTruth) -> None:
         lengths = scale * np.linalg.norm(image.affine[:3, :3], axis=0)
         claimed = (volume.spacing_col_mm, volume.spacing_row_mm, volume.spacing_slice_mm)
         for length, spacing in zip(lengths, claimed, strict=True):
-            assert np.isnan(length) if spacing is None else length == pytest.approx(spacing, rel=1e-6), (
-                volume.name
-            )
+            assert np.isnan(length) if spacing is None else length == pytest.approx(spacing, rel=1e-6), volume.name
 
 
 def test_each_trap_is_in_its_header(phantom: PhantomTruth) -> None:
@@ -83,9 +79,7 @@ def test_functional_series_has_time_and_a_scale(phantom: PhantomTruth) -> None:
 
 
 def test_sidecars_are_in_seconds(phantom: PhantomTruth) -> None:
-    sidecar = json.loads(
-        (phantom.root / "clean/bids/sub-01/anat/sub-01_T1w.json").read_text(encoding="utf-8")
-    )
+    sidecar = json.loads((phantom.root / "clean/bids/sub-01/anat/sub-01_T1w.json").read_text(encoding="utf-8"))
     assert sidecar["Modality"] == "MR"
     assert sidecar["EchoTime"] < 0.1
 

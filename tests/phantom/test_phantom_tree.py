@@ -109,9 +109,7 @@ def test_truth_is_saved_as_json_and_never_among_the_images(phantom: PhantomTruth
     phantom.save(tmp_path / "truth.json")
     record = json.loads((tmp_path / "truth.json").read_text(encoding="utf-8"))
     assert len(record["volumes"]) == len(phantom.volumes)
-    assert record["files"] == [
-        dataclasses.asdict(file) | {"findings": list(file.findings)} for file in phantom.files
-    ]
+    assert record["files"] == [dataclasses.asdict(file) | {"findings": list(file.findings)} for file in phantom.files]
 
 
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
@@ -134,9 +132,7 @@ def test_series_have_the_number_of_files_asked_for(tmp_path: Path, modality: str
     truth = make_series(tmp_path / "series", modality=modality, files=230, rows=16, columns=24)
     assert len(truth.files) == len(digests(truth.root)) == 230
     assert [volume.slices for volume in truth.volumes] == [100, 100, 30]
-    assert {(volume.modality, volume.rows, volume.columns) for volume in truth.volumes} == {
-        (modality, 16, 24)
-    }
+    assert {(volume.modality, volume.rows, volume.columns) for volume in truth.volumes} == {(modality, 16, 24)}
 
 
 def test_series_of_an_unknown_modality_are_refused(tmp_path: Path) -> None:

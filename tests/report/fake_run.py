@@ -24,9 +24,7 @@ class FakeRun:
     """What the report may assume about a run folder."""
 
     tables: dict[str, pa.Table]
-    config: dict[str, Any] = field(
-        default_factory=lambda: {"scan": {"shard_size": 2000}, "cluster": {"workers": 4}}
-    )
+    config: dict[str, Any] = field(default_factory=lambda: {"scan": {"shard_size": 2000}, "cluster": {"workers": 4}})
     path: Path = Path("OUT-CNRY")
 
     def read(self, table: str, columns: Any = None) -> pa.Table:
@@ -117,13 +115,7 @@ def table_of(name: str, rows: list[dict[str, Any]]) -> pa.Table:
             value = row.get(column.name)
             if value is None and private and column.name not in row:
                 text = canary(name, column.name, number)
-                value = (
-                    [text]
-                    if column.type == "list<string>"
-                    else text.encode()
-                    if column.type == "binary"
-                    else text
-                )
+                value = [text] if column.type == "list<string>" else text.encode() if column.type == "binary" else text
             values.append(value)
         columns[column.name] = values
     return pa.table(columns, schema=table.arrow())
@@ -205,17 +197,9 @@ def _missing(name: str, modality: str | None, images: int, number: int) -> int:
         "InversionTime": "MR",
         "Units": "PT",
     }
-    if (
-        modality is None
-        or mine.get(name, modality) != modality
-        or name in ("Laterality", "BurnedInAnnotation")
-    ):
+    if modality is None or mine.get(name, modality) != modality or name in ("Laterality", "BurnedInAnnotation"):
         return images
-    return (
-        images // 3
-        if name in ("ProtocolName", "ContrastBolusAgent", "BodyPartExamined") and number % 4 == 0
-        else 0
-    )
+    return images // 3 if name in ("ProtocolName", "ContrastBolusAgent", "BodyPartExamined") and number % 4 == 0 else 0
 
 
 def _with_trouble(volumes: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -243,9 +227,7 @@ def files(volumes: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "container": "gzip" if v["format"] == "nifti" else None,
             "Modality": v["Modality"],
             "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2" if v["format"] == "dicom" else None,
-            "TransferSyntaxUID": SYNTAX.get(v["Modality"], "1.2.840.10008.1.2.1")
-            if v["format"] == "dicom"
-            else None,
+            "TransferSyntaxUID": SYNTAX.get(v["Modality"], "1.2.840.10008.1.2.1") if v["format"] == "dicom" else None,
             "StudyDate": "20160917",
             "PatientAge": "093Y",
         }
@@ -289,11 +271,7 @@ def frames(volumes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def ct_histogram() -> list[dict[str, Any]]:
     random = np.random.default_rng(SEED)
     parts = [(-1000, 12, 4e6), (-850, 60, 1.6e6), (-95, 22, 1.1e6), (45, 28, 1.9e6), (300, 260, 2.2e5)]
-    values = (
-        np.concatenate([random.normal(mean, std, int(n / 20)) for mean, std, n in parts])
-        .round()
-        .clip(-1024, 3071)
-    )
+    values = np.concatenate([random.normal(mean, std, int(n / 20)) for mean, std, n in parts]).round().clip(-1024, 3071)
     value, count = np.unique(values, return_counts=True)
     return [
         {
@@ -312,9 +290,7 @@ def ct_histogram() -> list[dict[str, Any]]:
 def keyed(values: Any) -> tuple[Any, Any]:
     """Edges of the bins of float32 values that share their top 18 bits (non-negative ones)."""
     keys = values.astype(np.float32).view(np.uint32) >> 14
-    return (keys << 14).astype(np.uint32).view(np.float32), ((keys + 1) << 14).astype(np.uint32).view(
-        np.float32
-    )
+    return (keys << 14).astype(np.uint32).view(np.float32), ((keys + 1) << 14).astype(np.uint32).view(np.float32)
 
 
 def pt_histogram() -> list[dict[str, Any]]:

@@ -214,9 +214,7 @@ def test_page_stays_small_when_every_header_value_differs() -> None:
         place = found.schema.get_field_index(column)
         run.tables[table] = found.set_column(place, found.schema.field(place), long)
     many = run.tables["histograms"]
-    copies = [
-        many.set_column(1, many.schema.field(1), pa.array([f"M{i}"] * many.num_rows)) for i in range(12)
-    ]
+    copies = [many.set_column(1, many.schema.field(1), pa.array([f"M{i}"] * many.num_rows)) for i in range(12)]
     run.tables["histograms"] = pa.concat_tables([many, *copies])
     assert len(report.build(run, OPTIONS)[0].encode()) < 5_000_000
 
@@ -318,10 +316,7 @@ def test_merged_moments_are_those_of_all_values() -> None:
 def test_merged_spacings_keep_their_counts() -> None:
     random = np.random.default_rng(7)
     counts = contents.Counter(
-        {
-            float(v): int(n)
-            for v, n in zip(random.uniform(0.1, 9, 5000), random.integers(1, 9, 5000), strict=True)
-        }
+        {float(v): int(n) for v, n in zip(random.uniform(0.1, 9, 5000), random.integers(1, 9, 5000), strict=True)}
     )
     points = shapes._merged(counts)
     assert len(points) <= shapes.MOST_VALUES
@@ -361,9 +356,4 @@ def test_importing_the_report_is_light() -> None:
 
     heavy = "{'altair', 'vl_convert', 'jinja2', 'pandas', 'pyarrow'}"
     code = f"import sys, cohort.report; print(*({heavy} & set(sys.modules)))"
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        == ""
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""

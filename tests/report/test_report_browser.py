@@ -66,9 +66,7 @@ def _opened(browser: Any, address: str, **options: Any) -> tuple[Any, list[str]]
 
 @pytest.mark.parametrize("width", [1440, 768, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_draws_without_a_request_or_an_error(
-    browser: Any, address: str, width: int, scheme: str
-) -> None:
+def test_page_draws_without_a_request_or_an_error(browser: Any, address: str, width: int, scheme: str) -> None:
     tab, trouble = _opened(browser, address, viewport={"width": width, "height": 900}, color_scheme=scheme)
     assert trouble == []
     places = tab.locator("[data-chart]").count()
@@ -118,8 +116,7 @@ def test_findings_filter_search_and_sort(browser: Any, address: str) -> None:
     tab.fill("[data-table=findings-table] [data-search]", "")
     tab.click("#findings-table thead button >> text=Subjects")
     counts = [
-        int(text.replace(",", ""))
-        for text in tab.locator("#findings-table tbody tr td:nth-child(4)").all_inner_texts()
+        int(text.replace(",", "")) for text in tab.locator("#findings-table tbody tr td:nth-child(4)").all_inner_texts()
     ]
     assert counts == sorted(counts)
     tab.close()
