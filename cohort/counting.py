@@ -160,7 +160,8 @@ def _count_floats(flat: NDArray[Any], padding: int) -> Counts:
     bins = np.flatnonzero(table)
     mean = float(np.mean(flat, dtype=np.float64))
     deviations = flat.astype(np.float64) - mean
-    blocks = ((flat.size, mean, float(np.dot(deviations, deviations))),)
+    m2 = float(np.sum(deviations * deviations))  # not np.dot: BLAS adds in an order that depends on its threads
+    blocks = ((flat.size, mean, m2),)
     return Counts("float", bins, table[bins], padding, nan, inf, float(flat.min()), float(flat.max()), blocks)
 
 

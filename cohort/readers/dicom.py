@@ -86,11 +86,11 @@ def read_header(file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_l
 
 
 def _parse(file: BinaryIO) -> Dataset:
-    """Parse up to the pixels; objects without preamble must show by their content that they are DICOM."""
+    """Parse up to the pixels; what the parser returns must show by its content that it is DICOM."""
     file.seek(0)
     try:
         try:
-            return pydicom.dcmread(file, stop_before_pixels=True)
+            dataset = pydicom.dcmread(file, stop_before_pixels=True)
         except InvalidDicomError:
             file.seek(0)
             dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
@@ -100,7 +100,8 @@ def _parse(file: BinaryIO) -> Dataset:
         raise RejectedError("too_deep") from None
     except Exception as error:
         raise RejectedError(f"unparsable_header: {type(error).__name__}") from None
-    if not any(keyword in dataset for keyword in ("SOPClassUID", "SOPInstanceUID", "Modality", "Rows")):
+    known = any(keyword in dataset for keyword in ("SOPClassUID", "SOPInstanceUID", "Modality", "Rows"))
+    if not known and not len(getattr(dataset, "file_meta", ())):
         raise RejectedError("not_plausible_dicom")
     return dataset
 

@@ -31,12 +31,17 @@ _SIDECAR_LIMIT = 1 << 20  # a longer one is not a sidecar
 
 # Suffix of a BIDS name -> Modality, as DICOM codes it (BIDS 1.10, entity table; derivatives for masks).
 _BIDS_MODALITY = {
-    "MR": ["T1w", "T2w", "T2star", "T2starw", "FLAIR", "FLASH", "PD", "PDw", "PDT2", "PDT2w", "inplaneT1", "inplaneT2", "angio", "defacemask", "UNIT1", "T1map", "T2map", "R1map", "R2map", "R2starmap", "T2starmap", "PDmap", "MTRmap", "MTsat", "MP2RAGE", "MPM", "MTS", "MTR", "MEGRE", "MESE", "IRT1", "VFA", "bold", "cbv", "sbref", "phase", "dwi", "asl", "m0scan", "phasediff", "phase1", "phase2", "magnitude", "magnitude1", "magnitude2", "fieldmap", "epi", "TB1map", "TB1EPI", "TB1AFI", "TB1TFL", "TB1RFM", "TB1DAM", "RB1map", "RB1COR", "Chimap", "S0map", "M0map", "svs", "mrsi"],
-    "PT": ["pet"],
-    "CT": ["ct", "CT"],
-    "SEG": ["mask", "dseg", "probseg", "label"],
-}  # fmt: skip
-_BY_SUFFIX = {suffix: modality for modality, suffixes in _BIDS_MODALITY.items() for suffix in suffixes}
+    "MR": (
+        "T1w T2w T2star T2starw FLAIR FLASH PD PDw PDT2 PDT2w inplaneT1 inplaneT2 angio defacemask UNIT1 T1map T2map "
+        "R1map R2map R2starmap T2starmap PDmap MTRmap MTsat MP2RAGE MPM MTS MTR MEGRE MESE IRT1 VFA bold cbv sbref "
+        "phase dwi asl m0scan phasediff phase1 phase2 magnitude magnitude1 magnitude2 fieldmap epi TB1map TB1EPI "
+        "TB1AFI TB1TFL TB1RFM TB1DAM RB1map RB1COR Chimap S0map M0map svs mrsi"
+    ),
+    "PT": "pet",
+    "CT": "ct CT",
+    "SEG": "mask dseg probseg label",
+}
+_BY_SUFFIX = {suffix: modality for modality, suffixes in _BIDS_MODALITY.items() for suffix in suffixes.split()}
 _BIDS_NAME = re.compile(r"^sub-[0-9A-Za-z]+(?:_[0-9A-Za-z]+-[0-9A-Za-z+]+)*_(?P<suffix>[0-9A-Za-z]+)$")
 
 # Sidecar key -> column, factor. BIDS gives times in seconds, DICOM in milliseconds.

@@ -34,7 +34,7 @@ _CONFIG: dict[str, Any] = {
     "axisX": {"grid": False},
     "axisY": {"domain": False, "ticks": False},
     "text": {"font": _FONT, "fontSize": 12, "color": _INK},
-    "legend": {"labelColor": _MUTED, "labelFontSize": 12, "orient": "top", "title": None},
+    "legend": {"labelColor": _MUTED, "labelFontSize": 12, "orient": "bottom", "title": None},
 }  # fmt: skip
 
 _AXIS_TITLES = {

@@ -85,8 +85,9 @@ def _rank(counts: Ints, percent: float) -> int:
 
 
 def percentiles(low: Floats, high: Floats, counts: Ints) -> dict[str, float]:
-    """Return percentiles of merged counts: exact for integers, the middle of the bin for floats."""
-    return {name: float((low[i] + high[i]) / 2) for name, p in PERCENTILES.items() for i in [_rank(counts, p)]}
+    """Return percentiles of merged counts: exact for integers, the middle of the bin for floats (0 where it holds 0)."""
+    middle = np.where((low <= 0) & (high >= 0), 0.0, (low + high) / 2)
+    return {name: float(middle[_rank(counts, p)]) for name, p in PERCENTILES.items()}
 
 
 def display_grid(low: Floats, high: Floats, counts: Ints, integer: bool) -> dict[str, float]:

@@ -38,7 +38,7 @@ def as_markdown() -> str:
     lines = [
         "# Tables of a run folder",
         "",
-        "Generated from `cohort/schema` by `scripts/docs`; do not edit.",
+        "Generated from `cohort/schema` by `scripts/docs.py`; do not edit.",
         "",
         "Privacy: `safe` columns may be shown in the report, `coarse` ones made coarse (age groups, years),",
         "`identifier`, `text` and `path` ones never.",

@@ -101,7 +101,7 @@ def _versions(frames: list[Frame]) -> tuple[list[list[Frame]], list[tuple[Frame,
     versions: list[list[Frame]] = []
     copies = []
     for frame in frames:
-        known = seen[frame.row["instance_key"], frame.number]
+        known = seen[frame.row["instance_key"], frame.number or 0]
         facts = _facts(frame)
         original = next((other for other_facts, other in known if other_facts == facts), None)
         if original is not None:
@@ -115,8 +115,9 @@ def _versions(frames: list[Frame]) -> tuple[list[list[Frame]], list[tuple[Frame,
 
 
 _IDENTICAL = (
-    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelRepresentation",
-    "TransferSyntaxUID", "pixel_length", "NumberOfFrames", "InstanceNumber", "PixelPaddingValue", "RescaleType",
+    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
+    "PixelRepresentation", "TransferSyntaxUID", "pixel_length", "NumberOfFrames", "InstanceNumber",
+    "PixelPaddingValue", "RescaleType",
 )  # fmt: skip
 
 

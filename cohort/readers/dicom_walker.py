@@ -1,0 +1,514 @@
+"""DICOM headers, read by walking from element to element and converting what a column asks for.
+
+Well-formed objects in little endian, explicit or implicit, are read; anything odd raises `Fallback`, and pydicom
+reads the object instead. Both give the same row.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from struct import Struct
+from typing import Any, BinaryIO
+
+from pydicom.datadict import _dictionary_vr_fast, dictionary_VR
+from pydicom.uid import (
+    AllTransferSyntaxes,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+)
+
+from cohort.readers.base import Row
+from cohort.readers.dicom import _add_keys, _pixel_facts
+from cohort.readers.dicom_convert import (
+    AMBIGUOUS,
+    Fallback,
+    clear,
+    codec_of,
+    convert,
+    convert_ambiguous,
+    depends_on_charset,
+    effective_vr,
+    new_memo,
+    remember,
+)
+from cohort.schema import DICOM_COLUMNS, Status
+
+__all__ = ["PARSER", "Fallback", "clear", "walk_header"]
+
+PARSER = "walker 1"
+
+_MAX_ELEMENTS = 200_000  # at the top level; as many again, items included, inside sequences
+_MAX_DEPTH = 64
+_MAX_VALUE = 1 << 20
+_BLOCK, _MAX_BLOCK = 1 << 14, 1 << 17
+_PADDING = bytes(16)  # lets a header be unpacked at the very end of an object
+
+_UNDEFINED = 0xFFFFFFFF
+_OPEN_END = sys.maxsize
+_META_START, _META_LAST = 132, 0x0002FFFF
+_SYNTAX = 0x00020010
+_CHARSET = 0x00080005
+_PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
+_FIRST_PIXELS = _PIXELS[0]
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+
+# VRs with a length of 16 bits, and of 32 bits (PS3.5 section 7.1.2)
+_SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_PIXEL_VRS = (b"OB", b"OW", b"UN", b"OF", b"OD", b"OV")
+_SEQUENCE_VRS = (b"SQ", b"UN")  # UN of undefined length is a sequence (PS3.5 section 6.2.2)
+
+_explicit = Struct("<HH2sH").unpack_from
+_implicit = Struct("<HHI").unpack_from
+_long = Struct("<I").unpack_from
+
+_EXPLICIT_SYNTAXES = frozenset(
+    uid.encode()
+    for uid in AllTransferSyntaxes
+    if uid not in (ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+)
+_IMPLICIT_SYNTAX = ImplicitVRLittleEndian.encode()
+_REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
+_REQUIRED_WITH_PIXELS = ("Rows", "Columns", "BitsAllocated")
+_MISSING = object()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wanted:
+    """An element to be read: the column it fills, or why the walker leaves such objects alone."""
+
+    tag: int
+    name: str
+    kind: str
+    vr: bytes
+    order: int
+    explicit: dict[bytes, Any]  # values seen
+    implicit: dict[bytes, Any]
+    reason: str | None = None
+
+
+def _wanted() -> dict[int, _Wanted]:
+    wanted = {}
+    for order, column in enumerate(DICOM_COLUMNS):
+        group, element = column.source.strip("()").split(",")
+        tag = int(group + element, 16)
+        vr = dictionary_VR(tag).encode()
+        wanted[tag] = _Wanted(tag, column.name, column.type, vr, order, new_memo(), new_memo())
+    for tag, reason in (
+        (0x00186011, "ultrasound_regions"),
+        (0x52009229, "functional_groups"),
+        (0x52009230, "functional_groups"),
+    ):
+        wanted[tag] = _Wanted(tag, "", "", b"SQ", 0, {}, {}, reason)
+    return wanted
+
+
+_WANTED = _wanted()
+Found = list[tuple[_Wanted, bytes]]
+Pixels = tuple[int, int | None, int]
+
+
+def walk_header(file: BinaryIO, size: int, head: bytes) -> Row:
+    """Read one DICOM header.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        The object; left open, at any position.
+    size : int
+        Its size in bytes.
+    head : bytes
+        Its first bytes.
+
+    Returns
+    -------
+    Row
+        The columns of `files` that `dicom.read_header` gives. Lists in it are shared and must not be changed.
+
+    Raises
+    ------
+    Fallback
+        If the object is not well-formed, or needs more than this reader knows.
+    """
+    window = _Window(file, size, head)
+    syntax, start = _read_meta(window)
+    if syntax in _EXPLICIT_SYNTAXES:
+        found, pixels = _walk_explicit(window, start)
+        row = _values(found, implicit=False)
+    elif syntax == _IMPLICIT_SYNTAX:
+        found, pixels = _walk_implicit(window, start)
+        row = _values(found, implicit=True)
+    else:
+        raise Fallback("transfer_syntax")
+    _require(row, pixels)
+    row |= {"format": "dicom", "parser": PARSER, "status": Status.OK, "TransferSyntaxUID": syntax.decode()}
+    _add_keys(row, file, size, head)
+    return row | _pixel_facts(row, pixels[:2] if pixels else None, size)
+
+
+def _require(row: Row, pixels: Pixels | None) -> None:
+    """Fall back where half a header may have been lost."""
+    for name in _REQUIRED:
+        if not row.get(name):
+            raise Fallback("missing_key")
+    if pixels is None:
+        return
+    for name in _REQUIRED_WITH_PIXELS:
+        if row.get(name) is None:
+            raise Fallback("missing_key")
+    if pixels[2] not in _FLOAT_PIXELS and row.get("PixelRepresentation") is None:
+        raise Fallback("missing_key")
+
+
+class _Window:
+    """The part of an object that is in memory.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        The object.
+    size : int
+        Its size in bytes.
+    head : bytes
+        Its first bytes.
+    """
+
+    __slots__ = ("_block", "_file", "base", "budget", "data", "end", "safe", "size")
+
+    def __init__(self, file: BinaryIO, size: int, head: bytes) -> None:
+        if len(head) > size:
+            raise Fallback("size_changed")
+        self._file = file
+        self._block = _BLOCK
+        self.size = size
+        self.budget = _MAX_ELEMENTS  # of items and elements inside sequences
+        self._hold(0, head)
+
+    def _hold(self, base: int, data: bytes) -> None:
+        self.base, self.end = base, len(data)
+        at_end = base + self.end == self.size
+        self.data = data + _PADDING if at_end else data
+        self.safe = len(self.data) - len(_PADDING)  # up to here a header can be unpacked
+
+    def move(self, position: int) -> None:
+        """Hold what follows `position`: more and more of it as long as nothing is skipped."""
+        skipped = position > self.base + self.end
+        self._block = _BLOCK if skipped else min(2 * self._block, _MAX_BLOCK)
+        self._hold(position, self.read(position, min(position + self._block, self.size)))
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return bytes of the object, in the window or not."""
+        if start >= self.base and stop <= self.base + self.end:
+            return self.data[start - self.base : stop - self.base]
+        if stop - start > _MAX_VALUE:
+            raise Fallback("long_value")
+        self._file.seek(start)
+        data = self._file.read(stop - start)
+        if len(data) < stop - start:
+            raise Fallback("truncated")
+        return data
+
+    def advance(self, stop: int) -> int:
+        """Hold what follows `stop`, which counts from the start of the window; return its new place."""
+        if stop <= self.safe:
+            return stop
+        self.check(stop)
+        self.move(self.base + stop)
+        return 0
+
+    def check(self, stop: int) -> None:
+        """Refuse a value that ends behind the end of the object; `stop` counts from the start of the window."""
+        if self.base + stop > self.size:
+            raise Fallback("length_beyond_end")
+
+    def finish(self, pos: int) -> None:
+        """Make sure that the object ends here."""
+        if self.base + pos != self.size:
+            raise Fallback("tag_order")
+        self._file.seek(self.size)
+        if self._file.read(1):
+            raise Fallback("size_changed")
+
+
+def _read_meta(window: _Window) -> tuple[bytes, int]:
+    """Return the transfer syntax and where the dataset begins."""
+    data, pos, last, syntax = window.data, _META_START, 0, b""
+    if data[128:148].find(b"DICM\x02\x00\x00\x00UL\x04\x00") != 0 or window.end < 144:
+        raise Fallback("file_meta")
+    end: int = 144 + _long(data, 140)[0]
+    if end > window.safe:
+        raise Fallback("file_meta")
+    while pos < end:
+        group, element, vr, length = _explicit(data, pos)
+        tag = group << 16 | element
+        if not last < tag <= _META_LAST:
+            raise Fallback("file_meta")
+        value = pos + 8
+        if vr in _LONG:
+            length, value = _long(data, value)[0], pos + 12
+        elif vr not in _SHORT:
+            raise Fallback("file_meta")
+        last, pos = tag, value + length
+        if tag == _SYNTAX:
+            if vr != b"UI" or pos > end:
+                raise Fallback("file_meta")
+            syntax = data[value:pos].rstrip(b"\x00 ")
+    if pos != end:
+        raise Fallback("file_meta")
+    return syntax, end
+
+
+def _walk_explicit(window: _Window, start: int) -> tuple[Found, Pixels | None]:
+    """Walk a dataset in explicit VR; what is found is kept as VR, length and value."""
+    wanted, short_vrs, long_vrs = _WANTED, _SHORT, _LONG  # locals are faster
+    data, safe, pos, last = window.data, window.safe, start, _META_LAST
+    found: Found = []
+    for _ in range(_MAX_ELEMENTS):
+        group, element, vr, length = _explicit(data, pos)
+        tag = group << 16 | element
+        if not last < tag < _FIRST_PIXELS:
+            if tag in _PIXELS and tag > last:
+                return found, _explicit_pixels(window, pos, tag)
+            if _ends(window, pos, tag, last):
+                return found, None
+        last = tag
+        if vr in short_vrs:
+            stop = pos + 8 + length
+        elif vr in long_vrs:
+            length = _long(data, pos + 8)[0]
+            stop = pos + 12 + length
+            if length == _UNDEFINED:
+                if vr not in _SEQUENCE_VRS:
+                    raise Fallback("undefined_length")
+                _refuse(tag)
+                stop = _skip_sequence(window, window.base + pos + 12, implicit=False) - window.base
+        else:
+            raise Fallback("value_representation")
+        if tag in wanted:
+            column = wanted[tag]
+            found.append((column, data[pos + 4 : stop] if stop <= safe else _raw(window, pos + 4, stop)))
+        if stop > safe or length == _UNDEFINED:
+            stop = window.advance(stop)
+            data, safe = window.data, window.safe
+        pos = stop
+    raise Fallback("too_many_elements")
+
+
+def _walk_implicit(window: _Window, start: int) -> tuple[Found, Pixels | None]:
+    """Walk a dataset in implicit VR; of what is found the value is kept."""
+    wanted = _WANTED
+    data, safe, pos, last = window.data, window.safe, start, _META_LAST
+    if _looks_explicit(data, pos):
+        raise Fallback("value_representation")
+    found: Found = []
+    for _ in range(_MAX_ELEMENTS):
+        group, element, length = _implicit(data, pos)
+        tag = group << 16 | element
+        if not last < tag < _FIRST_PIXELS:
+            if tag in _PIXELS and tag > last:
+                return found, _implicit_pixels(window, pos, tag)
+            if _ends(window, pos, tag, last):
+                return found, None
+        last = tag
+        stop = pos + 8 + length
+        if length == _UNDEFINED:
+            _refuse(tag)
+            position = window.base + pos + 8
+            _require_sequence(window, position, tag)
+            stop = _skip_sequence(window, position, implicit=True) - window.base
+        if tag in wanted:
+            column = wanted[tag]
+            found.append((column, data[pos + 8 : stop] if stop <= safe else _raw(window, pos + 8, stop)))
+        if stop > safe or length == _UNDEFINED:
+            stop = window.advance(stop)
+            data, safe = window.data, window.safe
+        pos = stop
+    raise Fallback("too_many_elements")
+
+
+def _raw(window: _Window, start: int, stop: int) -> bytes:
+    return window.read(window.base + start, window.base + stop)
+
+
+def _refuse(tag: int) -> None:
+    """Fall back where an element that should be read has no length."""
+    column = _WANTED.get(tag)
+    if column is not None:
+        raise Fallback(column.reason or "undefined_length")
+
+
+def _ends(window: _Window, pos: int, tag: int, last: int) -> bool:
+    """Tell whether the object ends here; raises where the tags do not ascend, or none may stand here."""
+    if tag <= last:
+        window.finish(pos)
+        return True
+    if tag >= _ITEM & 0xFFFF0000:
+        raise Fallback("stray_delimiter")
+    return False
+
+
+def _explicit_pixels(window: _Window, pos: int, tag: int) -> Pixels:
+    if window.data[pos + 4 : pos + 6] not in _PIXEL_VRS:
+        raise Fallback("value_representation")
+    window.check(pos + 12)
+    length = _long(window.data, pos + 8)[0]
+    return window.base + pos + 12, None if length == _UNDEFINED else length, tag
+
+
+def _implicit_pixels(window: _Window, pos: int, tag: int) -> Pixels:
+    window.check(pos + 8)
+    length = _long(window.data, pos + 4)[0]
+    return window.base + pos + 8, None if length == _UNDEFINED else length, tag
+
+
+# -- sequences of undefined length: their end is found by walking them ---------------------------------------
+
+
+def _skip_sequence(window: _Window, position: int, *, implicit: bool) -> int:
+    """Return where a sequence ends whose first item begins at `position`."""
+    enclosing: list[tuple[bool, int, bool]] = []
+    while True:
+        if position - window.base > window.safe:
+            window.move(position)
+        window.budget -= 1
+        pos = position - window.base
+        group, element, length = _implicit(window.data, pos)
+        tag, position = group << 16 | element, position + 8
+        if tag == _ITEM:
+            if not length:
+                continue
+            end = _OPEN_END if length == _UNDEFINED else position + length
+            # Items may be implicit inside explicit datasets, never the other way round.
+            within = implicit or not _looks_explicit(window.data, pos + 8)
+        elif tag == _SEQUENCE_END and not length:
+            if not enclosing:
+                return position
+            implicit, end, within = enclosing.pop()
+        else:
+            raise Fallback("item_expected")
+        position, opened = _walk_item(window, position, end, implicit=within)
+        if opened:
+            enclosing.append((implicit, end, within))
+            implicit = within
+            if len(enclosing) >= _MAX_DEPTH:
+                raise Fallback("too_deep")
+
+
+def _walk_item(window: _Window, position: int, end: int, *, implicit: bool) -> tuple[int, bool]:
+    """Walk one item to its end, or up to a sequence of undefined length in it (True)."""
+    data, base, safe, vr = window.data, window.base, window.safe, b""
+    for count in range(window.budget):
+        if position >= end:
+            if position > end:
+                raise Fallback("item_length")
+            window.budget -= count
+            return position, False
+        pos = position - base
+        if pos > safe:
+            window.move(position)
+            data, base, safe, pos = window.data, window.base, window.safe, 0
+        group, element, length = _implicit(data, pos)
+        if group == 0xFFFE:
+            if element != _ITEM_END & 0xFFFF or length or end != _OPEN_END:
+                raise Fallback("stray_delimiter")
+            window.budget -= count
+            return position + 8, False
+        position += 8
+        if not implicit:
+            vr = data[pos + 4 : pos + 6]
+            if vr in _SHORT:
+                length >>= 16
+            elif vr in _LONG:
+                length, position = _long(data, pos + 8)[0], position + 4
+            else:
+                raise Fallback("value_representation")
+        if length == _UNDEFINED:
+            _open(window, position, group << 16 | element, vr)
+            window.budget -= count
+            return position, True
+        if group == 8 and element == 5:
+            _check_charset(window, position, length, vr)
+        position += length
+        if position > window.size:
+            raise Fallback("length_beyond_end")
+    raise Fallback("too_many_elements")
+
+
+def _open(window: _Window, position: int, tag: int, vr: bytes) -> None:
+    if not vr:
+        _require_sequence(window, position, tag)
+    elif vr not in _SEQUENCE_VRS:
+        raise Fallback("undefined_length")
+
+
+def _check_charset(window: _Window, position: int, length: int, vr: bytes) -> None:
+    """Make sure that pydicom, which looks the character set up at once, knows it."""
+    if vr not in (b"", b"CS") or position + length > window.size:
+        raise Fallback("charset")
+    codec_of(window.read(position, position + length))
+
+
+def _looks_explicit(data: bytes, pos: int) -> bool:
+    """Tell whether capitals stand where a VR would, as pydicom does."""
+    return 0x40 < data[pos + 4] < 0x5B and 0x40 < data[pos + 5] < 0x5B
+
+
+def _require_sequence(window: _Window, position: int, tag: int) -> None:
+    """Make sure that an element of undefined length in implicit VR is a sequence to pydicom too."""
+    try:
+        is_sequence = _dictionary_vr_fast(tag) == "SQ"
+    except KeyError:
+        is_sequence = position + 4 <= window.size and window.read(position, position + 4) == b"\xfe\xff\x00\xe0"
+    if not is_sequence:
+        raise Fallback("undefined_length")
+
+
+# -- values --------------------------------------------------------------------------------------------------
+
+
+def _values(found: Found, *, implicit: bool) -> Row:
+    row: Row = {}
+    empty: list[_Wanted] = []
+    codec: str | None = "latin-1"
+    if found and found[0][0].tag == _CHARSET:  # no wanted tag is smaller
+        codec = _codec(found[0][1], implicit=implicit)
+    for column, key in found:
+        memo = column.implicit if implicit else column.explicit
+        value = memo.get(key, _MISSING)
+        if value is _MISSING:
+            value = _new_value(column, key, codec, row, memo)
+        if value is None:
+            empty.append(column)
+        row[column.name] = value
+    empty.sort(key=lambda column: column.order)
+    row["empty_tags"] = [column.name for column in empty] or None
+    row["unparsed"] = None
+    return row
+
+
+def _codec(key: bytes, *, implicit: bool) -> str | None:
+    if implicit:
+        return codec_of(key)
+    if key[:2] != b"CS":
+        raise Fallback("charset")
+    return codec_of(key[4:])
+
+
+def _new_value(column: _Wanted, key: bytes, codec: str | None, row: Row, memo: dict[bytes, Any]) -> Any:
+    """Convert a value not seen before; where VR is explicit, `key` is VR, length and value."""
+    if column.reason:
+        raise Fallback(column.reason)
+    if memo is column.implicit:
+        vr, raw = column.vr, key
+    else:
+        raw = key[4:] if key[:2] in _SHORT else key[8:]
+        vr = effective_vr(key[:2], column.vr, len(raw))
+    if vr == AMBIGUOUS:
+        return convert_ambiguous(column.kind, raw, row.get("PixelRepresentation"))
+    value = convert(vr, column.kind, raw, codec)
+    if not depends_on_charset(vr, raw):
+        remember(memo, key, value)
+    return value

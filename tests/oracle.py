@@ -1,0 +1,58 @@
+"""The plain program: loops over pydicom, nibabel and NumPy that know nothing of cohort."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pydicom
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+PERCENTS = {"p0_5": 0.5, "p1": 1, "p5": 5, "p25": 25, "p50": 50, "p75": 75, "p95": 95, "p99": 99, "p99_5": 99.5}
+
+
+def modality_values(path: Path, frame: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values after rescale of one DICOM frame, and which of them are padding."""
+    dataset = pydicom.dcmread(path, force=True)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    stored = dataset.pixel_array
+    if int(dataset.get("NumberOfFrames") or 1) > 1:
+        stored = stored[frame]
+    padding = np.zeros(stored.shape[:2], bool)
+    if dataset.get("PixelPaddingValue") is not None and stored.ndim == 2:
+        padding = stored == np.array(dataset.PixelPaddingValue).astype(stored.dtype)
+    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    if "PerFrameFunctionalGroupsSequence" in dataset:
+        groups = (dataset.PerFrameFunctionalGroupsSequence[frame], dataset.SharedFunctionalGroupsSequence[0])
+        for group in groups:
+            if "PixelValueTransformationSequence" in group:
+                item = group.PixelValueTransformationSequence[0]
+                slope, intercept = item.RescaleSlope, item.RescaleIntercept
+                break
+    if slope is None and intercept is None:
+        return stored, padding
+    slope, intercept = float(1 if slope is None else slope), float(intercept or 0)
+    if slope == 0:
+        return stored, padding
+    return stored.astype(np.float64) * slope + intercept, padding
+
+
+def statistics(values: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+    """Counts per value, moments and percentiles of all values that are not padding."""
+    kept, padded = [], 0
+    for block, padding in values:
+        kept.append(block[~padding].ravel())
+        padded += int(padding.sum())
+    flat = np.concatenate(kept)
+    found: dict[str, Any] = {"count": flat.size, "padding_count": padded}
+    if flat.size:
+        found |= {"min": flat.min(), "max": flat.max(), "mean": flat.astype(np.float64).sum() / flat.size}
+        found |= {name: np.percentile(flat, p, method="inverted_cdf") for name, p in PERCENTS.items()}
+        found["std"] = flat.astype(np.float64).std()
+        found["histogram"] = Counter(dict(zip(*(a.tolist() for a in np.unique(flat, return_counts=True)), strict=True)))
+    return found
