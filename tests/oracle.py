@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,9 @@ PERCENTS = {"p0_5": 0.5, "p1": 1, "p5": 5, "p25": 25, "p50": 50, "p75": 75, "p95
 
 def modality_values(path: Path, frame: int) -> tuple[np.ndarray, np.ndarray]:
     """Values after rescale of one DICOM frame, and which of them are padding."""
-    dataset = pydicom.dcmread(path, force=True)
+    content = path.read_bytes()
+    content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+    dataset = pydicom.dcmread(io.BytesIO(content), force=True)
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     stored = dataset.pixel_array

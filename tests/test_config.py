@@ -44,7 +44,7 @@ def test_an_unknown_option_is_refused_by_its_name(section: str) -> None:
 
 
 def test_an_unknown_section_is_refused_and_the_known_ones_are_listed() -> None:
-    with pytest.raises(ConfigError, match="`scann`.*scan"):
+    with pytest.raises(ConfigError, match=r"`scann`.*scan"):
         config_from({"scann": {}})
 
 

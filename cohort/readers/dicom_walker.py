@@ -7,11 +7,13 @@ reads the object instead. Both give the same row.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, field
 from struct import Struct
-from typing import Any, BinaryIO
+from types import SimpleNamespace
+from typing import Any, BinaryIO, NamedTuple
 
-from pydicom.datadict import _dictionary_vr_fast, dictionary_VR
+from pydicom.datadict import _dictionary_vr_fast, dictionary_VR, tag_for_keyword
 from pydicom.uid import (
     AllTransferSyntaxes,
     DeflatedExplicitVRLittleEndian,
@@ -33,13 +35,15 @@ from cohort.readers.dicom_convert import (
     new_memo,
     remember,
 )
-from cohort.schema import DICOM_COLUMNS, Status
+from cohort.readers.dicom_frames import _EXTRA_SHARED, _PLACES, _WIDTHS, functional_groups, ultrasound_spacing
+from cohort.schema import DICOM_COLUMNS, FRAME_COLUMNS, Status
 
 __all__ = ["PARSER", "Fallback", "clear", "walk_header"]
 
 PARSER = "walker 1"
 
-_MAX_ELEMENTS = 200_000  # at the top level; as many again, items included, inside sequences
+_MAX_ELEMENTS = 200_000  # at the top level
+_MAX_NESTED = 500_000  # items and elements in sequences
 _MAX_DEPTH = 64
 _MAX_VALUE = 1 << 20
 _BLOCK, _MAX_BLOCK = 1 << 14, 1 << 17
@@ -78,37 +82,79 @@ _MISSING = object()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Wanted:
-    """An element to be read: the column it fills, or why the walker leaves such objects alone."""
+    """An element to be read, and the column it fills; a sequence has elements within."""
 
     tag: int
     name: str
     kind: str
     vr: bytes
-    order: int
-    explicit: dict[bytes, Any]  # values seen
-    implicit: dict[bytes, Any]
-    reason: str | None = None
+    order: int = 0
+    explicit: dict[bytes, Any] = field(default_factory=new_memo)  # values seen
+    implicit: dict[bytes, Any] = field(default_factory=new_memo)
+    within: dict[int, _Wanted] = field(default_factory=dict)
 
 
-def _wanted() -> dict[int, _Wanted]:
-    wanted = {}
-    for order, column in enumerate(DICOM_COLUMNS):
-        group, element = column.source.strip("()").split(",")
-        tag = int(group + element, 16)
-        vr = dictionary_VR(tag).encode()
-        wanted[tag] = _Wanted(tag, column.name, column.type, vr, order, new_memo(), new_memo())
-    for tag, reason in (
-        (0x00186011, "ultrasound_regions"),
-        (0x52009229, "functional_groups"),
-        (0x52009230, "functional_groups"),
-    ):
-        wanted[tag] = _Wanted(tag, "", "", b"SQ", 0, {}, {}, reason)
-    return wanted
+class _Element(NamedTuple):
+    """Where an element starts, and what its header says; `vr` is empty where it is implicit."""
+
+    tag: int
+    vr: bytes
+    length: int
+    start: int
 
 
-_WANTED = _wanted()
+class _Value(NamedTuple):
+    """Stands where pydicom has a DataElement."""
+
+    value: Any
+
+
+def _element(name: str, kind: str, within: tuple[_Wanted, ...] = (), order: int = 0) -> _Wanted:
+    tag = tag_for_keyword(name)
+    assert tag is not None, name
+    vr = dictionary_VR(tag).encode()
+    return _Wanted(tag, name, kind, vr, order, within={element.tag: element for element in within})
+
+
+def _frame_elements() -> tuple[_Wanted, ...]:
+    """Return the macros of the functional groups that hold columns."""
+    kinds = {column.name.removeprefix("frame_"): column.type[5:-1] for column in FRAME_COLUMNS}
+    kinds |= dict.fromkeys(_WIDTHS, "list<float64>") | {"FrameType": "list<string>"}
+    kinds |= {"RescaleType": "string", "SpacingBetweenSlices": "float64"}
+    places = {name: list(macros) for name, macros in _PLACES.items()}
+    places |= {name: [macro] for name, macro in _EXTRA_SHARED.items()}
+    macros: dict[str, list[_Wanted]] = {}
+    for name, sequences in places.items():
+        for sequence in sequences:
+            # A character set of its own would be that of the whole item: such objects are left alone.
+            macros.setdefault(sequence, [_element("SpecificCharacterSet", "")]).append(_element(name, kinds[name]))
+    return tuple(_element(sequence, "", tuple(inside)) for sequence, inside in macros.items())
+
+
+def _nested() -> dict[int, _Wanted]:
+    charset = _element("SpecificCharacterSet", "")
+    integers = ("RegionSpatialFormat", "PhysicalUnitsXDirection", "PhysicalUnitsYDirection")
+    region = [_element(name, "int64") for name in integers]
+    region += [_element(name, "float64") for name in ("PhysicalDeltaX", "PhysicalDeltaY")]
+    groups = (charset, *_frame_elements())
+    sequences = (
+        _element("SequenceOfUltrasoundRegions", "", (charset, *region)),
+        _element("SharedFunctionalGroupsSequence", "", groups),
+        _element("PerFrameFunctionalGroupsSequence", "", groups),
+    )
+    return {sequence.tag: sequence for sequence in sequences}
+
+
+_NESTED = _nested()
+_WANTED = {
+    element.tag: element
+    for element in (_element(column.name, column.type, (), order) for order, column in enumerate(DICOM_COLUMNS))
+}
+# Met as such only under a VR that is none of a sequence, which no converter takes.
+_WANTED |= _NESTED
 Found = list[tuple[_Wanted, bytes]]
 Pixels = tuple[int, int | None, int]
+_Item = dict[str, _Value]
 
 
 def walk_header(file: BinaryIO, size: int, head: bytes) -> Row:
@@ -146,7 +192,10 @@ def walk_header(file: BinaryIO, size: int, head: bytes) -> Row:
     _require(row, pixels)
     row |= {"format": "dicom", "parser": PARSER, "status": Status.OK, "TransferSyntaxUID": syntax.decode()}
     _add_keys(row, file, size, head)
-    return row | _pixel_facts(row, pixels[:2] if pixels else None, size)
+    row |= _pixel_facts(row, pixels[:2] if pixels else None, size)
+    if window.nested and row["is_image"]:
+        row |= _nested_row(window.nested, row)
+    return row
 
 
 def _require(row: Row, pixels: Pixels | None) -> None:
@@ -176,7 +225,7 @@ class _Window:
         Its first bytes.
     """
 
-    __slots__ = ("_block", "_file", "base", "budget", "data", "end", "safe", "size")
+    __slots__ = ("_block", "_file", "base", "budget", "data", "end", "nested", "safe", "size")
 
     def __init__(self, file: BinaryIO, size: int, head: bytes) -> None:
         if len(head) > size:
@@ -184,7 +233,8 @@ class _Window:
         self._file = file
         self._block = _BLOCK
         self.size = size
-        self.budget = _MAX_ELEMENTS  # of items and elements inside sequences
+        self.budget = _MAX_NESTED
+        self.nested: dict[str, _Value] = {}  # sequences read
         self._hold(0, head)
 
     def _hold(self, base: int, data: bytes) -> None:
@@ -195,6 +245,8 @@ class _Window:
 
     def move(self, position: int) -> None:
         """Hold what follows `position`: more and more of it as long as nothing is skipped."""
+        if position > self.size:
+            raise Fallback("length_beyond_end")
         skipped = position > self.base + self.end
         self._block = _BLOCK if skipped else min(2 * self._block, _MAX_BLOCK)
         self._hold(position, self.read(position, min(position + self._block, self.size)))
@@ -279,18 +331,17 @@ def _walk_explicit(window: _Window, start: int) -> tuple[Found, Pixels | None]:
             stop = pos + 8 + length
         elif vr in long_vrs:
             length = _long(data, pos + 8)[0]
+            if length == _UNDEFINED or tag in _NESTED:
+                pos = window.advance(_sequence(window, found, pos + 12, _Element(tag, vr, length, 0)))
+                data, safe = window.data, window.safe
+                continue
             stop = pos + 12 + length
-            if length == _UNDEFINED:
-                if vr not in _SEQUENCE_VRS:
-                    raise Fallback("undefined_length")
-                _refuse(tag)
-                stop = _skip_sequence(window, window.base + pos + 12, implicit=False) - window.base
         else:
             raise Fallback("value_representation")
         if tag in wanted:
             column = wanted[tag]
             found.append((column, data[pos + 4 : stop] if stop <= safe else _raw(window, pos + 4, stop)))
-        if stop > safe or length == _UNDEFINED:
+        if stop > safe:
             stop = window.advance(stop)
             data, safe = window.data, window.safe
         pos = stop
@@ -299,7 +350,7 @@ def _walk_explicit(window: _Window, start: int) -> tuple[Found, Pixels | None]:
 
 def _walk_implicit(window: _Window, start: int) -> tuple[Found, Pixels | None]:
     """Walk a dataset in implicit VR; of what is found the value is kept."""
-    wanted = _WANTED
+    wanted, nested = _WANTED, _NESTED
     data, safe, pos, last = window.data, window.safe, start, _META_LAST
     if _looks_explicit(data, pos):
         raise Fallback("value_representation")
@@ -313,16 +364,15 @@ def _walk_implicit(window: _Window, start: int) -> tuple[Found, Pixels | None]:
             if _ends(window, pos, tag, last):
                 return found, None
         last = tag
+        if length == _UNDEFINED or tag in nested:
+            pos = window.advance(_sequence(window, found, pos + 8, _Element(tag, b"", length, 0)))
+            data, safe = window.data, window.safe
+            continue
         stop = pos + 8 + length
-        if length == _UNDEFINED:
-            _refuse(tag)
-            position = window.base + pos + 8
-            _require_sequence(window, position, tag)
-            stop = _skip_sequence(window, position, implicit=True) - window.base
         if tag in wanted:
             column = wanted[tag]
             found.append((column, data[pos + 8 : stop] if stop <= safe else _raw(window, pos + 8, stop)))
-        if stop > safe or length == _UNDEFINED:
+        if stop > safe:
             stop = window.advance(stop)
             data, safe = window.data, window.safe
         pos = stop
@@ -333,11 +383,21 @@ def _raw(window: _Window, start: int, stop: int) -> bytes:
     return window.read(window.base + start, window.base + stop)
 
 
-def _refuse(tag: int) -> None:
-    """Fall back where an element that should be read has no length."""
-    column = _WANTED.get(tag)
-    if column is not None:
-        raise Fallback(column.reason or "undefined_length")
+def _sequence(window: _Window, found: Found, pos: int, element: _Element) -> int:
+    """Read a sequence that columns are made of, or skip one of undefined length; return where the next tag is."""
+    position, implicit = window.base + pos, not element.vr
+    wanted = _NESTED.get(element.tag)
+    if wanted is None:
+        if element.tag in _WANTED:
+            raise Fallback("undefined_length")
+        _open(window, position, element.tag, element.vr)
+        return _skip_sequence(window, position, implicit=implicit) - window.base
+    if not implicit and element.vr != b"SQ":
+        raise Fallback("value_representation")
+    codec = _codec(found, implicit=implicit)
+    items, position = _items(window, position, element.length, wanted, codec, implicit=implicit)
+    window.nested[wanted.name] = _Value(items)
+    return position - window.base
 
 
 def _ends(window: _Window, pos: int, tag: int, last: int) -> bool:
@@ -371,12 +431,8 @@ def _skip_sequence(window: _Window, position: int, *, implicit: bool) -> int:
     """Return where a sequence ends whose first item begins at `position`."""
     enclosing: list[tuple[bool, int, bool]] = []
     while True:
-        if position - window.base > window.safe:
-            window.move(position)
-        window.budget -= 1
-        pos = position - window.base
-        group, element, length = _implicit(window.data, pos)
-        tag, position = group << 16 | element, position + 8
+        tag, length, pos = _item_header(window, position)
+        position += 8
         if tag == _ITEM:
             if not length:
                 continue
@@ -389,23 +445,39 @@ def _skip_sequence(window: _Window, position: int, *, implicit: bool) -> int:
             implicit, end, within = enclosing.pop()
         else:
             raise Fallback("item_expected")
-        position, opened = _walk_item(window, position, end, implicit=within)
-        if opened:
+        position, opened = _walk_item(window, position, end, (), implicit=within)
+        if opened is not None:
+            _open(window, position, opened.tag, opened.vr)
             enclosing.append((implicit, end, within))
             implicit = within
             if len(enclosing) >= _MAX_DEPTH:
                 raise Fallback("too_deep")
 
 
-def _walk_item(window: _Window, position: int, end: int, *, implicit: bool) -> tuple[int, bool]:
-    """Walk one item to its end, or up to a sequence of undefined length in it (True)."""
-    data, base, safe, vr = window.data, window.base, window.safe, b""
+def _item_header(window: _Window, position: int) -> tuple[int, int, int]:
+    """Return tag, length, and place in the window of what should be an item or the end of its sequence."""
+    window.budget -= 1
+    if window.budget < 0:
+        raise Fallback("too_many_elements")
+    pos = position - window.base
+    if pos > window.safe:
+        window.move(position)
+        pos = 0
+    group, element, length = _implicit(window.data, pos)
+    return group << 16 | element, length, pos
+
+
+def _walk_item(
+    window: _Window, position: int, end: int, stops: Container[int], *, implicit: bool
+) -> tuple[int, _Element | None]:
+    """Walk one item to its end, or up to the value of a sequence of undefined length or of a tag among `stops`."""
+    data, base, safe = window.data, window.base, window.safe
     for count in range(window.budget):
         if position >= end:
             if position > end:
                 raise Fallback("item_length")
             window.budget -= count
-            return position, False
+            return position, None
         pos = position - base
         if pos > safe:
             window.move(position)
@@ -415,26 +487,30 @@ def _walk_item(window: _Window, position: int, end: int, *, implicit: bool) -> t
             if element != _ITEM_END & 0xFFFF or length or end != _OPEN_END:
                 raise Fallback("stray_delimiter")
             window.budget -= count
-            return position + 8, False
+            return position + 8, None
+        tag, vr = group << 16 | element, b""
         position += 8
         if not implicit:
-            vr = data[pos + 4 : pos + 6]
-            if vr in _SHORT:
-                length >>= 16
-            elif vr in _LONG:
-                length, position = _long(data, pos + 8)[0], position + 4
-            else:
-                raise Fallback("value_representation")
-        if length == _UNDEFINED:
-            _open(window, position, group << 16 | element, vr)
+            vr, length, position = _explicit_header(data, pos, length, position)
+        if length == _UNDEFINED or tag in stops:
             window.budget -= count
-            return position, True
-        if group == 8 and element == 5:
+            return position, _Element(tag, vr, length, base + pos)
+        if tag == _CHARSET:
             _check_charset(window, position, length, vr)
         position += length
         if position > window.size:
             raise Fallback("length_beyond_end")
     raise Fallback("too_many_elements")
+
+
+def _explicit_header(data: bytes, pos: int, length: int, position: int) -> tuple[bytes, int, int]:
+    """Return VR, length and the place of the value; `length` is what would be it if VR were implicit."""
+    vr = data[pos + 4 : pos + 6]
+    if vr in _SHORT:
+        return vr, length >> 16, position
+    if vr in _LONG:
+        return vr, _long(data, pos + 8)[0], position + 4
+    raise Fallback("value_representation")
 
 
 def _open(window: _Window, position: int, tag: int, vr: bytes) -> None:
@@ -466,15 +542,91 @@ def _require_sequence(window: _Window, position: int, tag: int) -> None:
         raise Fallback("undefined_length")
 
 
+# -- sequences that columns are made of ------------------------------------------------------------------------
+
+
+def _items(
+    window: _Window, position: int, length: int, wanted: _Wanted, codec: str | None, *, implicit: bool
+) -> tuple[list[_Item], int]:
+    """Read the items of one sequence; return where it ends, too."""
+    stop = _OPEN_END if length == _UNDEFINED else position + length
+    items: list[_Item] = []
+    while position < stop:
+        tag, length, pos = _item_header(window, position)
+        position += 8
+        if tag == _SEQUENCE_END and not length and stop == _OPEN_END:
+            return items, position
+        if tag != _ITEM:
+            raise Fallback("item_expected")
+        within = implicit or not _looks_explicit(window.data, pos + 8)
+        end = _OPEN_END if length == _UNDEFINED else position + length
+        item, position = _item(window, position, end, wanted, codec, implicit=within)
+        items.append(item)
+    if position != stop:
+        raise Fallback("item_length")
+    return items, position
+
+
+def _item(
+    window: _Window, position: int, end: int, wanted: _Wanted, codec: str | None, *, implicit: bool
+) -> tuple[_Item, int]:
+    item: _Item = {}
+    while True:
+        position, element = _walk_item(window, position, end, wanted.within, implicit=implicit)
+        if element is None:
+            return item, position
+        column = wanted.within.get(element.tag)
+        if column is None or column.within:
+            if element.vr not in (b"", b"SQ") and (column or element.length != _UNDEFINED):
+                raise Fallback("value_representation")
+            if column is None:
+                _open(window, position, element.tag, element.vr)
+                position = _skip_sequence(window, position, implicit=implicit)
+                continue
+            value, position = _items(window, position, element.length, column, codec, implicit=implicit)
+        else:
+            value, position = _leaf(window, position, element, column, codec, item)
+        if column.name in item:
+            raise Fallback("tag_order")
+        item[column.name] = _Value(value)
+
+
+def _leaf(
+    window: _Window, position: int, element: _Element, column: _Wanted, codec: str | None, item: _Item
+) -> tuple[Any, int]:
+    """Read one value, in the shape that pydicom would give it."""
+    stop = position + element.length
+    if column.tag == _CHARSET or stop > window.size:
+        raise Fallback("charset" if column.tag == _CHARSET else "length_beyond_end")
+    key = window.read(element.start + 4 if element.vr else position, stop)
+    memo = column.explicit if element.vr else column.implicit
+    value = memo.get(key, _MISSING)
+    if value is _MISSING:
+        value = _new_value(column, key, codec, item, memo)
+    if isinstance(value, list) and len(value) < 2:
+        if value and column.kind != "list<string>":
+            raise Fallback("value")
+        value = value[0] if value else None
+    return value, stop
+
+
+def _nested_row(nested: dict[str, _Value], row: Row) -> Row:
+    """Return the columns that sequences fill; their items stand in for pydicom's."""
+    dataset: Any = dict(nested)
+    regions = nested.get("SequenceOfUltrasoundRegions", _Value([])).value
+    plain = [SimpleNamespace(**{name: value.value for name, value in region.items()}) for region in regions]
+    dataset["SequenceOfUltrasoundRegions"] = _Value(plain)
+    found = functional_groups(dataset, row)
+    return found | ultrasound_spacing(dataset)
+
+
 # -- values --------------------------------------------------------------------------------------------------
 
 
 def _values(found: Found, *, implicit: bool) -> Row:
     row: Row = {}
     empty: list[_Wanted] = []
-    codec: str | None = "latin-1"
-    if found and found[0][0].tag == _CHARSET:  # no wanted tag is smaller
-        codec = _codec(found[0][1], implicit=implicit)
+    codec = _codec(found, implicit=implicit)
     for column, key in found:
         memo = column.implicit if implicit else column.explicit
         value = memo.get(key, _MISSING)
@@ -489,7 +641,11 @@ def _values(found: Found, *, implicit: bool) -> Row:
     return row
 
 
-def _codec(key: bytes, *, implicit: bool) -> str | None:
+def _codec(found: Found, *, implicit: bool) -> str | None:
+    """Return the codec of text: SpecificCharacterSet comes first, for no wanted tag is smaller."""
+    if not found or found[0][0].tag != _CHARSET:
+        return "latin-1"
+    key = found[0][1]
     if implicit:
         return codec_of(key)
     if key[:2] != b"CS":
@@ -499,8 +655,6 @@ def _codec(key: bytes, *, implicit: bool) -> str | None:
 
 def _new_value(column: _Wanted, key: bytes, codec: str | None, row: Row, memo: dict[bytes, Any]) -> Any:
     """Convert a value not seen before; where VR is explicit, `key` is VR, length and value."""
-    if column.reason:
-        raise Fallback(column.reason)
     if memo is column.implicit:
         vr, raw = column.vr, key
     else:
