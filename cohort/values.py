@@ -131,13 +131,13 @@ def _stored_range(stored: np.dtype[Any], frames: list[Row]) -> tuple[int, int]:
 def padding_of(row: Row) -> tuple[int, int] | None:
     """Return the lowest and highest stored value that is padding, None where there is none.
 
-    PixelPaddingValue has the sign of the pixels, whatever its VR says (63536 is -2000 in 16 signed bits).
+    PixelPaddingValue has the bits and the sign of the pixels, whatever its VR says (63536 is -2000 in signed bits).
     """
     value = row["PixelPaddingValue"]
     if value is None or row["format"] == "nifti":
         return None
     limit = row["PixelPaddingRangeLimit"]
-    bits, signed = row["BitsAllocated"] or 16, bool(row["PixelRepresentation"])
+    bits, signed = row["BitsStored"] or row["BitsAllocated"] or 16, bool(row["PixelRepresentation"])
     ends = [_as_stored(v, bits, signed) for v in (value, value if limit is None else limit)]
     return min(ends), max(ends)
 

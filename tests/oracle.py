@@ -32,7 +32,8 @@ def modality_values(path: Path, frame: int) -> tuple[np.ndarray, np.ndarray]:
         padding = stored == np.array(dataset.PixelPaddingValue).astype(stored.dtype)
     slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
     if "PerFrameFunctionalGroupsSequence" in dataset:
-        groups = (dataset.PerFrameFunctionalGroupsSequence[frame], dataset.SharedFunctionalGroupsSequence[0])
+        groups = [dataset.PerFrameFunctionalGroupsSequence[frame]]
+        groups += list(dataset.get("SharedFunctionalGroupsSequence") or [])
         for group in groups:
             if "PixelValueTransformationSequence" in group:
                 item = group.PixelValueTransformationSequence[0]
@@ -40,7 +41,10 @@ def modality_values(path: Path, frame: int) -> tuple[np.ndarray, np.ndarray]:
                 break
     if slope is None and intercept is None:
         return stored, padding
-    slope, intercept = float(1 if slope is None else slope), float(intercept or 0)
+    try:
+        slope, intercept = float(1 if slope is None else slope), float(intercept or 0)
+    except ValueError:  # text where a number should be
+        return stored, padding
     if slope == 0:
         return stored, padding
     return stored.astype(np.float64) * slope + intercept, padding

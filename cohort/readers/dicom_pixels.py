@@ -56,6 +56,8 @@ class NativeFrames:
         shape = (int(row["Rows"]), int(row["Columns"]))
         self._shape: tuple[int, ...] = shape if samples == 1 else (*shape, samples)
         self._bytes = int(np.prod(self._shape)) * self._dtype.itemsize
+        unused = int(row["BitsAllocated"]) - int(row["BitsStored"] or row["BitsAllocated"])
+        self._unused_bits = unused if 0 < unused < int(row["BitsAllocated"]) else 0
 
     def read(self, frame: int) -> NDArray[np.generic]:
         """Return one frame."""
@@ -63,7 +65,11 @@ class NativeFrames:
         block = self._file.read(self._bytes)
         if len(block) < self._bytes:
             raise RejectedError("truncated_pixels")
-        return np.frombuffer(block, self._dtype).reshape(self._shape)
+        values = np.frombuffer(block, self._dtype).reshape(self._shape)
+        if self._unused_bits:  # what stands in them is not part of the value (PS3.5 section 8.1.1)
+            values = values << self._unused_bits
+            values >>= self._unused_bits
+        return values
 
     def close(self) -> None:
         """Close the file."""

@@ -35,7 +35,7 @@ COLUMNS = (
     "frame_FrameType", "frame_NominalCardiacTriggerDelayTime", "frame_ReferencedSegmentNumber",
     "nifti_version", "nifti_magic", "nifti_big_endian", "nifti_dim", "nifti_pixdim", "nifti_datatype", "nifti_vox_offset",
     "nifti_scl_slope", "nifti_scl_inter", "nifti_xyzt_units", "nifti_qform_code", "nifti_sform_code", "nifti_quatern",
-    "nifti_srow",
+    "nifti_srow", "unparsed",
 )  # fmt: skip
 
 
@@ -133,6 +133,8 @@ def spacing_source(frame: Frame) -> str | None:
 def rescale_of(row: Row, frame: int) -> tuple[float | None, float | None]:
     """Return slope and intercept of a frame (PS3.3 C.11.1.1.2); None, None where there is none that can be used."""
     slopes, intercepts = row["frame_RescaleSlope"], row["frame_RescaleIntercept"]
+    if slopes is None and _is_unparsed(row):
+        return None, None
     slope = row["RescaleSlope"] if slopes is None else slopes[frame]
     intercept = row["RescaleIntercept"] if intercepts is None else intercepts[frame]
     if slope is None and intercept is None:
@@ -147,8 +149,13 @@ def rescale_of(row: Row, frame: int) -> tuple[float | None, float | None]:
 
 def has_bad_rescale(row: Row) -> bool:
     """Tell whether the header gives a rescale that cannot be used."""
-    given = row["RescaleSlope"] is not None or row["RescaleIntercept"] is not None
+    given = row["RescaleSlope"] is not None or row["RescaleIntercept"] is not None or _is_unparsed(row)
     return given and row["frame_RescaleSlope"] is None and rescale_of(row, 0) == (None, None)
+
+
+def _is_unparsed(row: Row) -> bool:
+    """Tell whether slope or intercept stand there, but are no numbers: half a rescale would be worse than none."""
+    return any(text.startswith(("RescaleSlope=", "RescaleIntercept=")) for text in row["unparsed"] or ())
 
 
 def positions_of(frames: list[Frame]) -> NDArray[np.float64]:
