@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from cohort.phantom import PhantomTruth
-
-Call = "Callable[..., subprocess.CompletedProcess[str]]"
 
 
 def one_line(done: Any) -> str:

@@ -192,6 +192,13 @@ def test_a_cut_gzip_stream_is_read_as_far_as_the_header_goes() -> None:
     assert not read(data[:12], "a.nii.gz")["is_image"]
 
 
+def test_a_small_gzip_stream_that_is_damaged_still_is_a_nifti_image() -> None:
+    data = bytearray(gzip.compress(image().to_bytes()))
+    data[-6] ^= 0xFF  # the CRC; the header can be read all the same
+    row = read(bytes(data), "a.nii.gz")
+    assert (row["format"], row["status"] == Status.NOT_IMAGING) == ("nifti", False)
+
+
 def with_field(data: bytes, offset: int, layout: str, *values: Any) -> bytes:
     block = bytearray(data)
     struct.pack_into("<" + layout, block, offset, *values)

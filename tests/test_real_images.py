@@ -55,7 +55,7 @@ def readable_dicom(path: Path) -> bool:
 
 
 def test_what_pydicom_reads_is_ok(files: pd.DataFrame, real_images: Path) -> None:
-    """Headers that end inside an element, or hold nothing, are the exception: pydicom returns what there is, silently."""
+    """Headers that end early, or hold nothing, are the exception: pydicom returns what there is, silently."""
     wrong = []
     for path, row in files[(files["status"] != "ok") & (files["reason"] != "empty_file")].iterrows():
         if readable_dicom(real_images / str(path)):

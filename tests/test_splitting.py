@@ -219,6 +219,12 @@ def test_sizes_and_orientations_of_equal_weight_are_volumes() -> None:
     }
 
 
+def test_an_attribute_that_follows_the_place_does_not_split() -> None:
+    rows = repeated(2, Modality=lambda t, z, i: "MR", StackID=lambda t, z, i: "low" if z < 5 else "high")
+    volume = only(assembled(rows)[0])
+    assert (volume["slices"], volume["timepoints"]) == (10, 2)
+
+
 def test_images_without_place_are_a_volume_each() -> None:
     volumes, _ = assembled([image(i, None) for i in range(3)])
     assert shapes(volumes) == [(1, 1)] * 3

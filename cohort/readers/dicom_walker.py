@@ -7,7 +7,7 @@ reads the object instead. Both give the same row.
 from __future__ import annotations
 
 import sys
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from struct import Struct
 from types import SimpleNamespace
@@ -315,10 +315,16 @@ def _read_meta(window: _Window) -> tuple[bytes, int]:
 
 def _walk_explicit(window: _Window, start: int) -> tuple[Found, Pixels | None]:
     """Walk a dataset in explicit VR; what is found is kept as VR, length and value."""
-    wanted, short_vrs, long_vrs = _WANTED, _SHORT, _LONG  # locals are faster
-    data, safe, pos, last = window.data, window.safe, start, _META_LAST
+    wanted, short_vrs, runs = _WANTED, _SHORT, _explicit_runs  # locals are faster
+    data, safe, pos, last, budget = window.data, window.safe, start, _META_LAST, _MAX_ELEMENTS
     found: Found = []
-    for _ in range(_MAX_ELEMENTS):
+    while budget > 0:
+        run = _run(runs, data, pos, safe, last)
+        if run is not None:
+            found += zip(run.columns, run.values(data, pos), strict=True)
+            last, pos, budget = run.last, pos + run.size, budget - run.count
+            continue
+        budget -= 1
         group, element, vr, length = _explicit(data, pos)
         tag = group << 16 | element
         if not last < tag < _FIRST_PIXELS:
@@ -329,7 +335,7 @@ def _walk_explicit(window: _Window, start: int) -> tuple[Found, Pixels | None]:
         last = tag
         if vr in short_vrs:
             stop = pos + 8 + length
-        elif vr in long_vrs:
+        elif vr in _LONG:
             length = _long(data, pos + 8)[0]
             if length == _UNDEFINED or tag in _NESTED:
                 pos = window.advance(_sequence(window, found, pos + 12, _Element(tag, vr, length, 0)))
@@ -351,11 +357,17 @@ def _walk_explicit(window: _Window, start: int) -> tuple[Found, Pixels | None]:
 def _walk_implicit(window: _Window, start: int) -> tuple[Found, Pixels | None]:
     """Walk a dataset in implicit VR; of what is found the value is kept."""
     wanted, nested = _WANTED, _NESTED
-    data, safe, pos, last = window.data, window.safe, start, _META_LAST
+    data, safe, pos, last, budget = window.data, window.safe, start, _META_LAST, _MAX_ELEMENTS
     if _looks_explicit(data, pos):
         raise Fallback("value_representation")
     found: Found = []
-    for _ in range(_MAX_ELEMENTS):
+    while budget > 0:
+        run = _run(_implicit_runs, data, pos, safe, last)
+        if run is not None:
+            found += zip(run.columns, run.values(data, pos), strict=True)
+            last, pos, budget = run.last, pos + run.size, budget - run.count
+            continue
+        budget -= 1
         group, element, length = _implicit(data, pos)
         tag = group << 16 | element
         if not last < tag < _FIRST_PIXELS:
@@ -422,6 +434,110 @@ def _implicit_pixels(window: _Window, pos: int, tag: int) -> Pixels:
     window.check(pos + 8)
     length = _long(window.data, pos + 4)[0]
     return window.base + pos + 8, None if length == _UNDEFINED else length, tag
+
+
+# -- runs: the headers of one series are laid out alike ------------------------------------------------------
+
+_MAX_RUN = 24  # elements
+_MAX_RUN_SIZE = 1 << 12  # bytes
+_MAX_RUNS = 2048
+
+
+class _Run(NamedTuple):
+    """Elements seen to follow each other, with their lengths: where all headers are the same, one step passes all."""
+
+    steps: tuple[_Step, ...]
+    first: int
+    last: int
+    count: int
+    size: int
+    headers: Callable[[bytes, int], tuple[Any, ...]]
+    expected: tuple[bytes, ...]
+    columns: tuple[_Wanted, ...]
+    values: Callable[[bytes, int], tuple[Any, ...]]
+
+
+class _Step(NamedTuple):
+    """One element of a run: its header, where what is kept of it begins, and its size."""
+
+    tag: int
+    header: bytes
+    kept: int
+    size: int
+
+
+def _new_run(steps: tuple[_Step, ...]) -> _Run:
+    headers = Struct("<" + "".join(f"{len(step.header)}s{step.size - len(step.header)}x" for step in steps))
+    kept = "".join(
+        f"{step.kept}x{step.size - step.kept}s" if step.tag in _WANTED else f"{step.size}x" for step in steps
+    )
+    columns = tuple(_WANTED[step.tag] for step in steps if step.tag in _WANTED)
+    first, last = (steps[0].tag, steps[-1].tag) if steps else (0, 0)
+    expected = tuple(step.header for step in steps)
+    values = Struct("<" + kept)
+    return _Run(steps, first, last, len(steps), values.size, headers.unpack_from, expected, columns, values.unpack_from)
+
+
+_SEEN = _new_run(())
+_NO_RUN = _new_run(())
+# By the first header. They hold tags, VRs and lengths, no values: nothing tells of a patient.
+_explicit_runs: dict[bytes, _Run] = {}
+_implicit_runs: dict[bytes, _Run] = {}
+
+
+def _run(runs: dict[bytes, _Run], data: bytes, pos: int, safe: int, last: int) -> _Run | None:
+    """Return a run that stands at `pos`, or None: then one element has to be walked."""
+    key = data[pos : pos + 8]
+    run = runs.get(key)
+    if run is None:  # what is seen once may never come again
+        if len(runs) >= _MAX_RUNS:
+            runs.clear()
+        runs[key] = _SEEN
+        return None
+    if run is _SEEN:
+        run = runs[key] = _learned(data, pos, safe, implicit=runs is _implicit_runs)
+    if not run.count or run.first <= last or pos + run.size > safe:
+        return None
+    headers = run.headers(data, pos)
+    if headers == run.expected:
+        return run
+    same = next(number for number, header in enumerate(headers) if header != run.expected[number])
+    runs[key] = _new_run(run.steps[:same]) if same > 2 else _NO_RUN
+    return None
+
+
+def _learned(data: bytes, pos: int, safe: int, *, implicit: bool) -> _Run:
+    """Return the run that begins at `pos`: what the walk would pass without a second look."""
+    steps: list[_Step] = []
+    size, last = 0, _META_LAST
+    while len(steps) < _MAX_RUN:
+        step = _step(data, pos, implicit=implicit)
+        if step is None or not last < step.tag < _FIRST_PIXELS or step.tag in _NESTED:
+            break
+        size += step.size
+        if pos + step.size > safe:
+            return _SEEN  # the end of the window is no end of a run
+        if size > _MAX_RUN_SIZE:
+            break
+        steps.append(step)
+        last, pos = step.tag, pos + step.size
+    return _new_run(tuple(steps)) if len(steps) > 2 else _NO_RUN
+
+
+def _step(data: bytes, pos: int, *, implicit: bool) -> _Step | None:
+    group, element, length = _implicit(data, pos)
+    header, kept = 8, 8
+    if not implicit:
+        kept, vr = 4, data[pos + 4 : pos + 6]
+        if vr in _SHORT:
+            length >>= 16
+        elif vr in _LONG:
+            length, header = _long(data, pos + 8)[0], 12
+        else:
+            return None
+    if length == _UNDEFINED:
+        return None
+    return _Step(group << 16 | element, data[pos : pos + header], kept, header + length)
 
 
 # -- sequences of undefined length: their end is found by walking them ---------------------------------------

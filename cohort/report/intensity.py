@@ -85,7 +85,7 @@ def _rank(counts: Ints, percent: float) -> int:
 
 
 def percentiles(low: Floats, high: Floats, counts: Ints) -> dict[str, float]:
-    """Return percentiles of merged counts: exact for integers, the middle of the bin for floats (0 where it holds 0)."""
+    """Return percentiles of merged counts: exact for integers, the middle of the bin (or 0) for floats."""
     middle = np.where((low <= 0) & (high >= 0), 0.0, (low + high) / 2)
     return {name: float(middle[_rank(counts, p)]) for name, p in PERCENTILES.items()}
 
