@@ -182,11 +182,13 @@ def load_config(path: Path) -> Config:
     import yaml
 
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise ConfigError(f"{path} is not valid YAML; see configs/laptop.yaml for an example") from None
+    if data is None:  # an empty file, or comments alone
+        return Config()
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must hold sections such as `scan:`; see configs/laptop.yaml")
     return config_from(data)
@@ -249,6 +251,6 @@ def _expect(value: Any, kind: Any, words: str, name: str) -> Any:
 
 
 def _positive(value: Any, name: str) -> Any:
-    if value <= 0:
-        raise ConfigError(f"option `{name}` must be above 0, not {value!r}")
+    if not 0 < value < float("inf"):
+        raise ConfigError(f"option `{name}` must be above 0 and finite, not {value!r}")
     return value

@@ -214,7 +214,9 @@ def nifti_qform(quatern: Sequence[float], pixdim: Sequence[float]) -> Floats:
     pixdim : sequence of float
         qfac, then the grid spacings. A qfac of 0 is read as 1.
     """
-    b, c, d = (float(q) for q in quatern[:3])
+    vector = np.asarray(quatern[:3], dtype=np.float64)
+    vector = vector / max(1.0, float(np.linalg.norm(vector)))  # rounding may make it longer than a unit
+    b, c, d = (float(q) for q in vector)
     a = float(np.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d))))
     rotation = np.array([
         [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],

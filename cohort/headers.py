@@ -174,7 +174,25 @@ def _parse_shard(objects: list[dict[str, Any]], config: Config) -> pa.Table:
                 values.append(row.get(name))
     if len(columns["path"]) != len(objects):
         raise ConservationError("a shard lost rows")
-    return pa.table(columns, schema=FILES.arrow())
+    schema = FILES.arrow()
+    try:
+        return pa.table(columns, schema=schema)
+    except (pa.ArrowException, OverflowError, UnicodeError, ValueError, TypeError):
+        # One value that no column can hold must not cost the shard: its row says so, the others stay.
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        return pa.concat_tables([_one_row(row, schema) for row in rows])
+
+
+def _one_row(row: Row, schema: pa.Schema) -> pa.Table:
+    """Return one row as a table; where a value does not fit its column, what was listed and the reason."""
+    import pyarrow as pa
+
+    try:
+        return pa.table({name: [value] for name, value in row.items()}, schema=schema)
+    except (pa.ArrowException, OverflowError, UnicodeError, ValueError, TypeError):
+        kept = {name: row[name] for name in ("source", "path", "path_raw", "size", "modified", "format")}
+        kept |= {"status": Status.REJECTED, "reason": "value_out_of_range", "is_image": False}
+        return pa.table({name: [kept.get(name)] for name in schema.names}, schema=schema)
 
 
 def _row(entry: dict[str, Any], config: Config) -> Row:

@@ -174,10 +174,13 @@ class RunFolder:
     ) -> pa.Table:
         """Read a table, or some columns or volumes of it, whole."""
         import pyarrow as pa
+        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
         wanted = getattr(schema, table.upper()).arrow(columns)
-        chosen = None if volume_ids is None else [("volume_id", "in", list(volume_ids))]
+        chosen = None
+        if volume_ids is not None:
+            chosen = pc.field("volume_id").isin(pa.array(list(volume_ids), pa.string()))
         tables = [
             pq.read_table(path, columns=wanted.names, filters=chosen, partitioning=None) for path in self.parts(table)
         ]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+_INT64_MAX = np.iinfo(np.int64).max
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")
 
 
@@ -50,11 +51,13 @@ class ValuePlan:
 
     def convert(self, stored: NDArray[Any], row: Row) -> NDArray[Any]:
         """Return the modality values of one frame."""
-        if row["slope"] is None:
-            return stored.astype(self.dtype, copy=False)
-        slope, intercept = row["slope"], row["intercept"]
+        if row["slope"] is None and stored.dtype == self.dtype:
+            return stored
+        slope, intercept = (1.0, 0.0) if row["slope"] is None else (row["slope"], row["intercept"])
         if self.kind == "float":
             return np.asarray(stored.astype(np.float64) * slope + intercept, np.float32)
+        if stored.dtype == np.uint64 and stored.size and stored.max() > _INT64_MAX:
+            raise RejectedError("values_exceed_int64")
         values = stored.astype(np.int64) * int(slope) + int(intercept)
         limits = np.iinfo(self.dtype)
         if values.size and (values.min() < limits.min or values.max() > limits.max):
@@ -139,6 +142,8 @@ def padding_of(row: Row) -> tuple[int, int] | None:
     limit = row["PixelPaddingRangeLimit"]
     bits, signed = row["BitsStored"] or row["BitsAllocated"] or 16, bool(row["PixelRepresentation"])
     ends = [_as_stored(v, bits, signed) for v in (value, value if limit is None else limit)]
+    if value and not any(ends):
+        return None  # nothing of it is left in the bits used; a real 0 must not count as padding
     return min(ends), max(ends)
 
 

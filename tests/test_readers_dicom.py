@@ -268,12 +268,19 @@ def boundaries(data: bytes) -> set[int]:
     return {element.value_tell + element.length for element in dataset.values()}  # type: ignore[union-attr]
 
 
-def test_an_object_cut_inside_an_element_of_the_header_is_rejected() -> None:
+def test_an_object_cut_inside_its_first_element_is_rejected() -> None:
+    data = written(image())
+    first = data.index(struct.pack("<HH", 8, 8))
+    for length in range(first + 1, min(boundaries(data))):
+        assert read(data[:length])["status"] == Status.REJECTED, length
+
+
+def test_an_object_cut_inside_a_later_element_of_the_header_is_rejected() -> None:
     data = written(image())
     whole = boundaries(data)
-    first = data.index(struct.pack("<HH", 8, 8))
-    for length in range(first + 1, read(data)["pixel_offset"]):
-        if length not in whole:
+    for length in range(min(whole), read(data)["pixel_offset"]):
+        begun = data[max(end for end in whole if end <= length) : length]
+        if begun.strip(b"\0\r\n "):  # what looks like padding may be padding
             assert read(data[:length])["status"] == Status.REJECTED, length
 
 
@@ -445,18 +452,6 @@ def test_an_instance_is_named_by_its_uid_and_a_series_by_patient_study_and_serie
     assert read(gzip.compress(written(image())))["series_key"] == base["series_key"]
     for change in ({"PatientID": "P2"}, {"StudyInstanceUID": "1.9"}, {"SeriesInstanceUID": "1.9"}):
         assert read(written(image(**change)))["series_key"] != base["series_key"]
-
-
-def test_images_without_uids_are_told_apart_by_their_content() -> None:
-    def anonymous(middle: int) -> str:
-        pixels = np.zeros((300, 100), "<u2")
-        pixels[150, 50] = middle
-        dataset = image(Rows=300, Columns=100, PixelData=pixels.tobytes())
-        del dataset.SOPInstanceUID
-        return read(written(dataset))["instance_key"]
-
-    assert anonymous(1) == anonymous(1)
-    assert anonymous(1) != anonymous(2)
 
 
 # -- functional groups -------------------------------------------------------------------------------------

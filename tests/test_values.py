@@ -185,7 +185,7 @@ def test_an_empty_frame_converts_to_an_empty_frame() -> None:
 def test_padding_has_the_sign_of_the_pixels_and_reaches_to_the_range_limit(
     value: int | None, limit: int | None, bits: int, signed: int, expected: tuple[int, int] | None
 ) -> None:
-    columns = {"BitsAllocated": bits, "PixelRepresentation": signed}
+    columns = {"BitsAllocated": bits, "BitsStored": bits, "PixelRepresentation": signed}
     assert padding_of(frame_row(PixelPaddingValue=value, PixelPaddingRangeLimit=limit, **columns)) == expected
 
 
@@ -213,11 +213,11 @@ def test_frames_without_padding_and_colour_have_no_mask() -> None:
     assert plan("uint8", padded).padding(np.zeros((2, 2, 3), np.uint8), padded) is None
 
 
-def test_padding_outside_the_bits_stored_widens_the_type() -> None:
-    row = frame_row(1.0, -1024.0, BitsStored=12, PixelPaddingValue=65535)
-    found = plan("uint16", row)
-    assert found.dtype.name == "int32"
-    assert found.convert(np.array([[65535, 0]], np.uint16), row).tolist() == [[64511, -1024]]
+def test_padding_has_as_many_bits_as_are_stored() -> None:
+    twelve = {"BitsStored": 12, "BitsAllocated": 16}
+    assert padding_of(frame_row(PixelPaddingValue=65535, **twelve)) == (4095, 4095)
+    assert padding_of(frame_row(PixelPaddingValue=63536, PixelRepresentation=1, **twelve)) == (-2000, -2000)
+    assert padding_of(frame_row(PixelPaddingValue=7, BitsStored=None, BitsAllocated=None)) == (7, 7)
 
 
 def test_the_provenance_folds_what_all_frames_share() -> None:

@@ -29,6 +29,7 @@ HEAD_BYTES = 16 * 1024
 """The first read; it decides what an object is and holds most headers."""
 
 _TAIL_BYTES = 4 * 1024
+_STEP = 64  # bytes
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 
 
@@ -53,11 +54,19 @@ def is_gzip(head: bytes) -> bool:
 
 
 def inflate_head(head: bytes, limit: int = HEAD_BYTES) -> bytes:
-    """Inflate the beginning of a gzip stream, at most `limit` bytes; empty where it is damaged."""
+    """Inflate the beginning of a gzip stream, at most `limit` bytes, up to where it is damaged."""
+    out, decompressor = b"", zlib.decompressobj(wbits=31)
     try:
-        return zlib.decompressobj(wbits=31).decompress(head, limit)
+        for start in range(0, len(head), _STEP):  # in steps: what came before the damage is kept
+            step = head[start : start + _STEP]
+            while step and len(out) < limit:
+                if decompressor.eof:  # another member follows
+                    decompressor = zlib.decompressobj(wbits=31)
+                out += decompressor.decompress(step, limit - len(out))
+                step = decompressor.unused_data if decompressor.eof else b""
     except zlib.error:
-        return b""
+        pass
+    return out
 
 
 def inflate(file: BinaryIO, limit: int) -> io.BytesIO:
@@ -66,13 +75,18 @@ def inflate(file: BinaryIO, limit: int) -> io.BytesIO:
     decompressor = zlib.decompressobj(wbits=31)
     out = io.BytesIO()
     try:
-        while not decompressor.eof:
-            block = file.read(1 << 20)
-            if not block:
-                raise RejectedError("gzip_truncated")
-            out.write(decompressor.decompress(block, limit + 1 - out.tell()))
-            if out.tell() > limit or decompressor.unconsumed_tail:
-                raise RejectedError("gzip_too_large")
+        while block := file.read(1 << 20):
+            while block:
+                if decompressor.eof:  # another member follows, or padding
+                    if not is_gzip(block):
+                        break
+                    decompressor = zlib.decompressobj(wbits=31)
+                out.write(decompressor.decompress(block, limit + 1 - out.tell()))
+                if out.tell() > limit:
+                    raise RejectedError("gzip_too_large")
+                block = decompressor.unused_data if decompressor.eof else decompressor.unconsumed_tail
+        if not decompressor.eof:
+            raise RejectedError("gzip_truncated")
     except zlib.error:
         raise RejectedError("gzip_damaged") from None
     out.seek(0)

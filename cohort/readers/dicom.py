@@ -77,7 +77,7 @@ def read_header(file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_l
     if cut:
         row["status"], row["reason"] = Status.REJECTED, "truncated_header"
     row |= _pixel_facts(row, pixels, size)
-    if row["is_image"]:
+    if row["is_image"] and row["status"] == Status.OK:
         row |= functional_groups(dataset, row)
         row |= ultrasound_spacing(dataset)
     if gzipped:
@@ -181,6 +181,9 @@ def _pixel_facts(row: Row, pixels: tuple[int, int | None] | None, size: int) -> 
     if row["TransferSyntaxUID"] == DeflatedExplicitVRLittleEndian:
         return {"is_image": row.get("Rows") is not None}  # nothing can be said of where they lie
     if pixels is None:
+        described = all(row.get(name) for name in ("Rows", "Columns", "BitsAllocated"))
+        if described and row["status"] == Status.OK:  # an image by its header: the file ends where they should begin
+            return {"is_image": False, "status": Status.REJECTED, "reason": "missing_pixels"}
         return {"is_image": False}
     offset, length = pixels
     facts: Row = {"is_image": True, "pixel_offset": offset, "pixel_length": length}
@@ -217,6 +220,8 @@ def _ends_inside_header(dataset: Dataset, file: BinaryIO, size: int) -> bool:
     end = 0
     if getattr(dataset, "file_meta", {}).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         return False
+    if not len(dataset):
+        return True
     for element in dataset.values():
         if isinstance(element, RawDataElement) and element.value is not None:
             if element.length != _UNDEFINED and len(element.value) < element.length:

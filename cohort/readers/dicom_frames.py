@@ -50,6 +50,8 @@ _TOP_LEVEL = {
 }
 _WIDTHS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 _FILL: dict[str, Any] = {"list<float64>": float("nan"), "list<int64>": 0, "list<string>": ""}
+_MOST_FRAMES = 1 << 16  # more than there are items for are a lie in the header
+_INT64 = 1 << 63
 _EXTRA_SHARED = {
     "RescaleType": "PixelValueTransformationSequence",
     "SpacingBetweenSlices": "PixelMeasuresSequence",
@@ -76,6 +78,8 @@ def functional_groups(dataset: Dataset, row: Row) -> Row:
     if shared is None and not per_frame:
         return {}
     frames = max(1, row.get("NumberOfFrames") or 1)
+    if frames > _MOST_FRAMES:
+        frames = len(per_frame)
     found: Row = {}
     for column in FRAME_COLUMNS:
         name = column.name.removeprefix("frame_")
@@ -135,7 +139,7 @@ def _plain(value: Any, name: str) -> Any:
         "FrameAcquisitionNumber",
         "ReferencedSegmentNumber",
     ):
-        return int(value)
+        return int(value) if -_INT64 <= int(value) < _INT64 else None
     if name in _WIDTHS:
         return [float(number) for number in value]
     return float(value)

@@ -150,7 +150,7 @@ _WANTED = {
     element.tag: element
     for element in (_element(column.name, column.type, (), order) for order, column in enumerate(DICOM_COLUMNS))
 }
-# Met as such only under a VR that is none of a sequence, which no converter takes.
+# Found among the plain elements only under a VR that is none of a sequence: then the object is left alone.
 _WANTED |= _NESTED
 Found = list[tuple[_Wanted, bytes]]
 Pixels = tuple[int, int | None, int]
@@ -322,7 +322,7 @@ def _walk_explicit(window: _Window, start: int) -> tuple[Found, Pixels | None]:
         run = _run(runs, data, pos, safe, last)
         if run is not None:
             found += zip(run.columns, run.values(data, pos), strict=True)
-            last, pos, budget = run.last, pos + run.size, budget - run.count
+            last, pos, budget = run.last, pos + run.size, budget - run.elements
             continue
         budget -= 1
         group, element, vr, length = _explicit(data, pos)
@@ -365,7 +365,7 @@ def _walk_implicit(window: _Window, start: int) -> tuple[Found, Pixels | None]:
         run = _run(_implicit_runs, data, pos, safe, last)
         if run is not None:
             found += zip(run.columns, run.values(data, pos), strict=True)
-            last, pos, budget = run.last, pos + run.size, budget - run.count
+            last, pos, budget = run.last, pos + run.size, budget - run.elements
             continue
         budget -= 1
         group, element, length = _implicit(data, pos)
@@ -449,7 +449,7 @@ class _Run(NamedTuple):
     steps: tuple[_Step, ...]
     first: int
     last: int
-    count: int
+    elements: int
     size: int
     headers: Callable[[bytes, int], tuple[Any, ...]]
     expected: tuple[bytes, ...]
@@ -496,7 +496,7 @@ def _run(runs: dict[bytes, _Run], data: bytes, pos: int, safe: int, last: int) -
         return None
     if run is _SEEN:
         run = runs[key] = _learned(data, pos, safe, implicit=runs is _implicit_runs)
-    if not run.count or run.first <= last or pos + run.size > safe:
+    if not run.elements or run.first <= last or pos + run.size > safe:
         return None
     headers = run.headers(data, pos)
     if headers == run.expected:
@@ -515,9 +515,7 @@ def _learned(data: bytes, pos: int, safe: int, *, implicit: bool) -> _Run:
         if step is None or not last < step.tag < _FIRST_PIXELS or step.tag in _NESTED:
             break
         size += step.size
-        if pos + step.size > safe:
-            return _SEEN  # the end of the window is no end of a run
-        if size > _MAX_RUN_SIZE:
+        if size > _MAX_RUN_SIZE or pos + step.size > safe:
             break
         steps.append(step)
         last, pos = step.tag, pos + step.size
@@ -771,6 +769,8 @@ def _codec(found: Found, *, implicit: bool) -> str | None:
 
 def _new_value(column: _Wanted, key: bytes, codec: str | None, row: Row, memo: dict[bytes, Any]) -> Any:
     """Convert a value not seen before; where VR is explicit, `key` is VR, length and value."""
+    if not column.kind:  # a sequence
+        raise Fallback("value_representation")
     if memo is column.implicit:
         vr, raw = column.vr, key
     else:

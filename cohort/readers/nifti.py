@@ -26,6 +26,7 @@ PARSER = f"nibabel {nibabel.__version__}"
 _V1_BYTES, _V2_BYTES = 348, 540
 _V1_MAGIC = (b"n+1\0", b"ni1\0")
 _V2_MAGIC = (b"n+2\0\r\n\x1a\n", b"ni2\0\r\n\x1a\n")
+_LARGEST = 2**53  # beyond it floats skip whole numbers
 _SIDECAR_LIMIT = 1 << 20  # a longer one is not a sidecar
 
 # Suffix of a BIDS name -> Modality, as DICOM codes it (BIDS 1.10, entity table; derivatives for masks).
@@ -169,9 +170,9 @@ def _judge(row: Row, size: int, gzipped: bool, name: str, neighbour: Neighbour) 
     start = max(int(offset), least + 4)  # four bytes of extension flag follow the header
     if gzipped:
         return Status.OK, None
-    row["pixel_offset"], row["pixel_length"] = start, values
     if start + values > size:
         return Status.REJECTED, "truncated_pixels"
+    row["pixel_offset"], row["pixel_length"] = start, values
     return Status.OK, None
 
 
@@ -215,15 +216,27 @@ def _from_sidecar(name: str, neighbour: Neighbour) -> Row:
     for key, (column, factor) in _SIDECAR.items():
         value = data.get(key)
         if factor is None and isinstance(value, str):
-            row[column] = value
-        elif factor is not None and isinstance(value, (int, float)) and not isinstance(value, bool):
-            row[column] = int(value) if column == "SeriesNumber" else float(value) * factor
+            row[column] = _clean(value)
+        elif factor is not None and (number := _number(value)) is not None:
+            row[column] = int(number) if column == "SeriesNumber" else number * factor
     match = _BIDS_NAME.match(stem.rsplit("/", 1)[-1])
     modality = _BY_SUFFIX.get(match["suffix"]) if match else None
     if modality is None and isinstance(data.get("Modality"), str):
-        modality = data["Modality"].strip().upper() or None
+        modality = _clean(data["Modality"]).strip().upper() or None
     row["Modality"] = modality
     return row
+
+
+def _number(value: Any) -> float | None:
+    """Return a number of a sidecar that a table can hold, None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _LARGEST:
+        return None
+    return float(value)
+
+
+def _clean(text: str) -> str:
+    """Return text without the halves of surrogate pairs that JSON may spell."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _stem(name: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cohort.errors import SourceError
-from cohort.sources.base import ObjectRef, Source, printable
+from cohort.sources.base import ObjectRef, Source, exact, printable
 from cohort.sources.local import LocalSource, overlapping
 
 if TYPE_CHECKING:
@@ -44,4 +45,5 @@ def open_sources(
 
 def open_source(root: str) -> Source:
     """Open a root again by the name under which its objects were listed."""
-    return LocalSource(Path(root))
+    path = Path(root)
+    return LocalSource(path if path.exists() else Path(os.fsdecode(exact(root))))

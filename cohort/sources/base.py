@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -49,6 +50,10 @@ class Source(Protocol):
 
 
 def printable(path: bytes) -> str:
-    """Return a path for tables: UTF-8, other bytes and control characters backslash-escaped."""
-    text = path.decode("utf-8", errors="backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    """Return a path for tables: UTF-8, bytes that are not backslash-escaped."""
+    return path.decode("utf-8", errors="backslashreplace")
+
+
+def exact(path: str) -> bytes:
+    """Return the bytes of a path that `printable` escaped."""
+    return re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes.fromhex(found[1].decode()), path.encode("utf-8"))

@@ -189,7 +189,7 @@ def _channels(row: Row) -> int:
 
 def _thickness(frame: Frame) -> float | None:
     values = frame.row["frame_SliceThickness"]
-    thickness = frame.row["SliceThickness"] if values is None else values[frame.number or 0]
+    thickness = frame.row["SliceThickness"] if values is None else next(iter(values[frame.number or 0 :]), None)
     return thickness if thickness is not None and np.isfinite(thickness) else None
 
 

@@ -52,10 +52,14 @@ class Frame:
     intercept: float | None
 
     @property
+    def _place(self) -> tuple[str, str]:
+        return self.row["source"], self.row["path"]
+
+    @property
     def sort_key(self) -> tuple[Any, ...]:
         """Order that does not depend on how the files were listed, as far as headers go."""
         instance = self.row["InstanceNumber"]
-        return (instance is None, instance or 0, self.row["instance_key"], self.number or 0, self.row["path"])
+        return (instance is None, instance or 0, self.row["instance_key"], self.number or 0, *self._place)
 
 
 def frames_of(row: Row) -> list[Frame]:
@@ -135,8 +139,8 @@ def rescale_of(row: Row, frame: int) -> tuple[float | None, float | None]:
     slopes, intercepts = row["frame_RescaleSlope"], row["frame_RescaleIntercept"]
     if slopes is None and _is_unparsed(row):
         return None, None
-    slope = row["RescaleSlope"] if slopes is None else slopes[frame]
-    intercept = row["RescaleIntercept"] if intercepts is None else intercepts[frame]
+    slope = row["RescaleSlope"] if slopes is None else _at(slopes, frame)
+    intercept = row["RescaleIntercept"] if intercepts is None else _at(intercepts, frame)
     if slope is None and intercept is None:
         slope = row["DoseGridScaling"]
     if slope is None and intercept is None:
@@ -145,6 +149,11 @@ def rescale_of(row: Row, frame: int) -> tuple[float | None, float | None]:
     if not math.isfinite(slope) or slope == 0 or not math.isfinite(intercept):
         return None, None
     return slope, intercept
+
+
+def _at(values: list[Any], frame: int) -> Any:
+    """Return the value of a frame; None where there are fewer values than NumberOfFrames says."""
+    return values[frame] if frame < len(values) else None
 
 
 def has_bad_rescale(row: Row) -> bool:
@@ -174,7 +183,8 @@ def orientation_of(frames: list[Frame]) -> NDArray[np.float64]:
 def _per_frame(name: str, fallback: str) -> Callable[[Frame], Any]:
     def value(frame: Frame) -> Any:
         values = frame.row[f"frame_{name}"]
-        return frame.row[fallback] if values is None else values[frame.number or 0]
+        found = frame.row[fallback] if values is None else _at(values, frame.number or 0)
+        return None if found != found else found  # NaN: the frame has none
 
     return value
 
@@ -194,14 +204,14 @@ def _plain(name: str) -> Callable[[Frame], Any]:
 def _image_type(frame: Frame) -> Any:
     values = frame.row["frame_FrameType"]
     if values is not None:
-        return values[frame.number or 0]
+        return _at(values, frame.number or 0)
     listed = frame.row["ImageType"]
     return None if listed is None else tuple(listed)
 
 
 def _segment(frame: Frame) -> Any:
     values = frame.row["frame_ReferencedSegmentNumber"]
-    return None if values is None else values[frame.number or 0]
+    return None if values is None else _at(values, frame.number or 0)
 
 
 ATTRIBUTES: dict[str, Callable[[Frame], Any]] = {

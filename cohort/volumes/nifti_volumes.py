@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cohort import geometry
-from cohort.readers import nifti_type
+from cohort.readers import key_of, nifti_type
 from cohort.schema import FRAMES, Status
 
 Row = dict[str, Any]
@@ -20,24 +20,37 @@ _MAX_SHEAR_DEGREES = 0.1  # float32 headers round below this
 
 
 def assemble_image(rows: list[Row]) -> tuple[list[Row], list[Row]]:
-    """Assemble one NIfTI image.
+    """Assemble NIfTI images that share a key.
 
     Parameters
     ----------
     rows : list of dict
-        The image, and exact copies of it under other names.
+        The image, and others with the same size, beginning and end. The end of a gzip stream holds the CRC and the
+        length of its content, so there these are copies. Of plain files nothing is known of what lies between: each
+        is an image of its own.
 
     Returns
     -------
     volumes, frames : list of dict
-        One volume; one frame row per file: the image is taken whole.
+        One frame row per file: an image is taken whole.
     """
     rows = sorted(rows, key=lambda row: (row["source"], row["path"]))
+    groups = [rows] if rows[0]["container"] == "gzip" else [[row] for row in rows]
+    volumes, frames = [], []
+    for version, group in enumerate(groups):
+        volume, listed = _assemble_copies(group, version)
+        volumes.append(volume)
+        frames += listed
+    return volumes, frames
+
+
+def _assemble_copies(rows: list[Row], version: int) -> tuple[Row, list[Row]]:
+    """Assemble one image and its exact copies."""
     row = rows[0]
     dim = [*row["nifti_dim"][1 : row["nifti_dim"][0] + 1], 1, 1, 1, 1, 1, 1]
     dtype, parts = nifti_type(row["nifti_datatype"])
     volume: Row = {
-        "volume_id": row["instance_key"],
+        "volume_id": key_of(row["instance_key"], f"version {version}") if version else row["instance_key"],
         "series_key": row["series_key"],
         "Modality": row["Modality"],
         "format": "nifti",
@@ -67,7 +80,7 @@ def assemble_image(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     frames[0] |= {"role": "image", "timepoint": 0, "slice": 0}
     for copy in frames[1:]:
         copy |= {"role": "duplicate", "reason": "same_content"}
-    return [volume], frames
+    return volume, frames
 
 
 def rescale_of(row: Row) -> tuple[float | None, float | None]:

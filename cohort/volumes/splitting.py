@@ -103,7 +103,8 @@ def _versions(frames: list[Frame]) -> tuple[list[list[Frame]], list[tuple[Frame,
     for frame in frames:
         known = seen[frame.row["instance_key"], frame.number or 0]
         facts = _facts(frame)
-        original = next((other for other_facts, other in known if other_facts == facts), None)
+        named = frame.row["SOPInstanceUID"]  # without a name, the same header does not make the same image
+        original = next((other for other_facts, other in known if named and other_facts == facts), None)
         if original is not None:
             copies.append((frame, original))
             continue
@@ -213,11 +214,16 @@ def _best(frames: list[Frame], names: tuple[str, ...], distinct: int) -> tuple[s
     most = distinct
     for name in names:
         parts = _partition(frames, name)
-        if 2 <= len(parts) <= len(frames):
+        if 2 <= len(parts) <= _most_parts(frames, distinct):
             found = sum(_quality(part)[0] for part in parts)
             if found > most or (found == most and best is not None and len(parts) < len(best[1])):
                 best, most = (name, parts), found
     return best
+
+
+def _most_parts(frames: list[Frame], distinct: int) -> int:
+    """Return into how many parts an attribute may sensibly cut: one that differs in every slice explains nothing."""
+    return len(frames) if distinct == 1 else 2 * -(-len(frames) // distinct)
 
 
 def _in_time(frames: list[Frame], modality: str | None) -> list[Group]:
@@ -225,20 +231,24 @@ def _in_time(frames: list[Frame], modality: str | None) -> list[Group]:
     names = TIME if modality in _ACQUISITION_IS_TIME else tuple(n for n in TIME if n != "AcquisitionNumber")
     for name in names:
         parts = _partition(frames, name)
-        if len(parts) > 1 and all(_quality(part)[0] == len(part) for part in parts):
+        sensible = 1 < len(parts) <= _most_parts(frames, _quality(frames)[0])
+        if sensible and all(_quality(part)[0] == len(part) for part in parts):
             return _by_places(parts, name)
     return _by_rank(frames)
 
 
 def _by_places(parts: list[list[Frame]], name: str) -> list[Group]:
     """Join time points that cover the same places to one volume each."""
-    volumes: dict[Any, list[list[Frame]]] = defaultdict(list)
+    volumes: list[tuple[np.ndarray[Any, Any], list[list[Frame]]]] = []
     for part in parts:
-        orientation = orientation_of(part)
-        stack = geometry.measure_stack(positions_of(part), orientation)
-        places = tuple(np.round(stack.projections / (10 * geometry.SAME_PLACE_MM)).astype(int).tolist())
-        volumes[places].append(part)
-    groups = [Group(timepoints) for timepoints in volumes.values()]
+        places = geometry.measure_stack(positions_of(part), orientation_of(part)).projections
+        for known, timepoints in volumes:
+            if len(known) == len(places) and np.max(np.abs(known - places)) <= geometry.SAME_PLACE_MM:
+                timepoints.append(part)
+                break
+        else:
+            volumes.append((places, [part]))
+    groups = [Group(timepoints) for _, timepoints in volumes]
     if len(groups) > 1:
         for group in groups:
             group.reasons.append(name)
