@@ -37,6 +37,7 @@ _GZIP_LIMIT = 1 << 30
 _NAMES = [column.name for column in DICOM_COLUMNS]
 _BASE = "pydicom"
 _BAG_FILES = 1000  # the naive bag is slow: it gets no more than these
+_BAG_PARTITION = 250  # files; the default of 100 partitions would cost more than the reading itself
 
 Row = dict[str, Any]
 
@@ -98,7 +99,8 @@ def _walker_to_parquet(paths: Sequence[str], out: Path) -> None:
 def _naive_bag(paths: Sequence[str], out: Path) -> None:
     meta = pd.DataFrame({name: pd.Series(dtype="string") for name in ("path", *_NAMES)})
     with dask.config.set(scheduler="synchronous"):
-        dask.bag.from_sequence(list(paths)).map(_naive_row).to_dataframe(meta=meta).to_parquet(str(out / "naive"))
+        bag = dask.bag.from_sequence(list(paths), partition_size=_BAG_PARTITION).map(_naive_row)
+        bag.to_dataframe(meta=meta).to_parquet(str(out / "naive"))
 
 
 _METHODS: dict[str, Callable[[Sequence[str], Path], None]] = {

@@ -164,7 +164,7 @@ def _read_shard(run: RunFolder, number: int, manifest_name: str, config: Config)
 def _parse_shard(objects: list[dict[str, Any]], config: Config) -> pa.Table:
     import pyarrow as pa
 
-    from cohort.readers import without_warnings
+    from cohort.readers import forget, without_warnings
 
     columns: dict[str, list[Any]] = {name: [] for name in FILES.names}
     with without_warnings():
@@ -172,6 +172,7 @@ def _parse_shard(objects: list[dict[str, Any]], config: Config) -> pa.Table:
             row = _row(entry, config)
             for name, values in columns.items():
                 values.append(row.get(name))
+    forget()
     if len(columns["path"]) != len(objects):
         raise ConservationError("a shard lost rows")
     schema = FILES.arrow()

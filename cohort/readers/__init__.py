@@ -24,6 +24,7 @@ __all__ = [
     "FrameReader",
     "Neighbour",
     "Row",
+    "forget",
     "key_of",
     "nifti_pair_names",
     "nifti_type",
@@ -31,6 +32,9 @@ __all__ = [
     "read_header",
     "without_warnings",
 ]
+
+
+_BOMBS = ("too_many_elements", "too_deep")
 
 
 def read_header(file: BinaryIO, size: int, name: str, *, neighbour: Neighbour, gzip_limit: int) -> Row:
@@ -78,9 +82,7 @@ def _by_content(
 ) -> Row:
     kind = _format(inner)
     if kind == "dicom":
-        from cohort.readers import dicom
-
-        return dicom.read_header(file, size, head, gzipped=inner is not head, gzip_limit=gzip_limit)
+        return _read_dicom(file, size, head, gzipped=inner is not head, gzip_limit=gzip_limit)
     from cohort.readers import nifti
 
     if kind == "nifti":
@@ -88,6 +90,29 @@ def _by_content(
     if nifti.is_pair_data(name, neighbour):
         return {"format": "nifti", "status": Status.OK, "is_image": False}
     return {"status": Status.NOT_IMAGING, "reason": "not_dicom_or_nifti", "is_image": False}
+
+
+def _read_dicom(file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_limit: int) -> Row:
+    """Walk the header; what is odd is read by pydicom, and the row says why."""
+    from cohort.readers import dicom, dicom_walker
+
+    reason = "gzip"
+    if not gzipped:
+        try:
+            return dicom_walker.walk_header(file, size, head)
+        except dicom_walker.Fallback as fallback:
+            reason = fallback.reason
+    if reason in _BOMBS:
+        raise RejectedError(reason)  # pydicom would take minutes or gigabytes over it
+    row = dicom.read_header(file, size, head, gzipped=gzipped, gzip_limit=gzip_limit)
+    return row | {"fallback_reason": reason}
+
+
+def forget() -> None:
+    """Forget the values that are remembered between headers: they are patient data."""
+    from cohort.readers import dicom_walker
+
+    dicom_walker.clear()
 
 
 def _format(inner: bytes) -> str | None:

@@ -73,11 +73,11 @@ def read_header(file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_l
     row = _values(dataset)
     row |= {"format": "dicom", "parser": PARSER, "status": Status.OK}
     row["TransferSyntaxUID"] = _transfer_syntax(dataset)
-    _add_keys(row, stored, stored_size, head)
+    add_keys(row, stored, stored_size, head)
     if cut:
         row["status"], row["reason"] = Status.REJECTED, "truncated_header"
-    row |= _pixel_facts(row, pixels, size)
-    if row["is_image"] and row["status"] == Status.OK:
+    row |= pixel_facts(row, pixels, size)
+    if row["is_image"]:
         row |= functional_groups(dataset, row)
         row |= ultrasound_spacing(dataset)
     if gzipped:
@@ -166,7 +166,8 @@ def _transfer_syntax(dataset: Dataset) -> str | None:
     return str(declared) if declared else None
 
 
-def _add_keys(row: Row, file: BinaryIO, size: int, head: bytes) -> None:
+def add_keys(row: Row, file: BinaryIO, size: int, head: bytes) -> None:
+    """Add the keys by which the image and its series are known."""
     uid = row.get("SOPInstanceUID")
     row["instance_key"] = key_of(uid) if uid else key_of_bytes(file, size, head)
     series = row.get("SeriesInstanceUID")
@@ -176,7 +177,7 @@ def _add_keys(row: Row, file: BinaryIO, size: int, head: bytes) -> None:
         row["series_key"] = row["instance_key"]
 
 
-def _pixel_facts(row: Row, pixels: tuple[int, int | None] | None, size: int) -> Row:
+def pixel_facts(row: Row, pixels: tuple[int, int | None] | None, size: int) -> Row:
     """Compare the length of the pixel values with what the header promises."""
     if row["TransferSyntaxUID"] == DeflatedExplicitVRLittleEndian:
         return {"is_image": row.get("Rows") is not None}  # nothing can be said of where they lie

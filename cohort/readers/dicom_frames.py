@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 # Where a value lies in a functional group (PS3.3 C.7.6.16.2): macro sequences to try, then the attribute.
-_PLACES: dict[str, tuple[str, ...]] = {
+PLACES: dict[str, tuple[str, ...]] = {
     "ImagePositionPatient": ("PlanePositionSequence",),
     "ImageOrientationPatient": ("PlaneOrientationSequence",),
     "PixelSpacing": ("PixelMeasuresSequence",),
@@ -48,11 +48,11 @@ _TOP_LEVEL = {
     "EffectiveEchoTime": "EchoTime",
     "DiffusionBValue": "DiffusionBValue",
 }
-_WIDTHS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+WIDTHS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 _FILL: dict[str, Any] = {"list<float64>": float("nan"), "list<int64>": 0, "list<string>": ""}
 _MOST_FRAMES = 1 << 16  # more than there are items for are a lie in the header
 _INT64 = 1 << 63
-_EXTRA_SHARED = {
+EXTRA_SHARED = {
     "RescaleType": "PixelValueTransformationSequence",
     "SpacingBetweenSlices": "PixelMeasuresSequence",
 }
@@ -90,7 +90,7 @@ def functional_groups(dataset: Dataset, row: Row) -> Row:
         top = _TOP_LEVEL.get(name)
         if top and row.get(top) is None and all(value == values[0] for value in values):
             found[top] = values[0]
-    for name, macro in _EXTRA_SHARED.items():
+    for name, macro in EXTRA_SHARED.items():
         if row.get(name) is None:
             values = [_lookup(group, (macro,), name) for group in (shared, *per_frame[:1])]
             found[name] = next((value for value in values if value is not None), None)
@@ -98,7 +98,7 @@ def functional_groups(dataset: Dataset, row: Row) -> Row:
 
 
 def _per_frame(name: str, shared: Dataset | None, per_frame: list[Dataset], frames: int) -> list[Any]:
-    places = _PLACES[name]
+    places = PLACES[name]
     common = _lookup(shared, places, name)
     own = [_lookup(group, places, name) for group in per_frame[:frames]]
     own += [None] * (frames - len(own))
@@ -106,7 +106,7 @@ def _per_frame(name: str, shared: Dataset | None, per_frame: list[Dataset], fram
 
 
 def _flattened(name: str, kind: str, values: list[Any]) -> list[Any]:
-    fill, width = _FILL[kind], _WIDTHS.get(name)
+    fill, width = _FILL[kind], WIDTHS.get(name)
     if width is None:
         return [fill if value is None else value for value in values]
     flat: list[Any] = []
@@ -140,7 +140,7 @@ def _plain(value: Any, name: str) -> Any:
         "ReferencedSegmentNumber",
     ):
         return int(value) if -_INT64 <= int(value) < _INT64 else None
-    if name in _WIDTHS:
+    if name in WIDTHS:
         return [float(number) for number in value]
     return float(value)
 

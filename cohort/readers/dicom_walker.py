@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 
 from cohort.readers.base import Row
-from cohort.readers.dicom import _add_keys, _pixel_facts
+from cohort.readers.dicom import add_keys, pixel_facts
 from cohort.readers.dicom_convert import (
     AMBIGUOUS,
     Fallback,
@@ -35,7 +35,7 @@ from cohort.readers.dicom_convert import (
     new_memo,
     remember,
 )
-from cohort.readers.dicom_frames import _EXTRA_SHARED, _PLACES, _WIDTHS, functional_groups, ultrasound_spacing
+from cohort.readers.dicom_frames import EXTRA_SHARED, PLACES, WIDTHS, functional_groups, ultrasound_spacing
 from cohort.schema import DICOM_COLUMNS, FRAME_COLUMNS, Status
 
 __all__ = ["PARSER", "Fallback", "clear", "walk_header"]
@@ -119,10 +119,10 @@ def _element(name: str, kind: str, within: tuple[_Wanted, ...] = (), order: int 
 def _frame_elements() -> tuple[_Wanted, ...]:
     """Return the macros of the functional groups that hold columns."""
     kinds = {column.name.removeprefix("frame_"): column.type[5:-1] for column in FRAME_COLUMNS}
-    kinds |= dict.fromkeys(_WIDTHS, "list<float64>") | {"FrameType": "list<string>"}
+    kinds |= dict.fromkeys(WIDTHS, "list<float64>") | {"FrameType": "list<string>"}
     kinds |= {"RescaleType": "string", "SpacingBetweenSlices": "float64"}
-    places = {name: list(macros) for name, macros in _PLACES.items()}
-    places |= {name: [macro] for name, macro in _EXTRA_SHARED.items()}
+    places = {name: list(macros) for name, macros in PLACES.items()}
+    places |= {name: [macro] for name, macro in EXTRA_SHARED.items()}
     macros: dict[str, list[_Wanted]] = {}
     for name, sequences in places.items():
         for sequence in sequences:
@@ -191,8 +191,8 @@ def walk_header(file: BinaryIO, size: int, head: bytes) -> Row:
         raise Fallback("transfer_syntax")
     _require(row, pixels)
     row |= {"format": "dicom", "parser": PARSER, "status": Status.OK, "TransferSyntaxUID": syntax.decode()}
-    _add_keys(row, file, size, head)
-    row |= _pixel_facts(row, pixels[:2] if pixels else None, size)
+    add_keys(row, file, size, head)
+    row |= pixel_facts(row, pixels[:2] if pixels else None, size)
     if window.nested and row["is_image"]:
         row |= _nested_row(window.nested, row)
     return row
