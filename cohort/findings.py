@@ -44,6 +44,7 @@ KINDS: tuple[FindingKind, ...] = (
     FindingKind("FILE-REJECTED", _W, "file", "Get the file again from where it came", _INFORMATIVE),
     FindingKind("FILE-TRUNCATED-HEADER", _E, "file", "The file ends inside its header; get it again", _MEASUREMENT),
     FindingKind("PIX-TRUNCATED", _E, "file", "The pixel values are cut short; get the file again", _MEASUREMENT),
+    FindingKind("PIX-MISSING", _W, "file", "An image by its header, without pixels: stripped, or cut there", _MEASUREMENT),
     FindingKind("PIX-UNDECODABLE", _E, "volume", "The pixels could not be decoded; see the reason", _MEASUREMENT),
     FindingKind("PIX-CONSTANT", _W, "volume", "All values are equal; the image carries nothing", _INFORMATIVE),
     FindingKind("PIX-NOT-FINITE", _W, "volume", "NaN or infinity among the values; left out of statistics", _MEASUREMENT),

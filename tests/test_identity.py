@@ -73,3 +73,13 @@ def test_dicom_without_identity_is_never_taken_for_a_copy(tmp_path: Path) -> Non
     opened = assembled(tmp_path / "images", tmp_path / "out")
     assert opened.run_folder.read("frames", ["role"])["role"].to_pylist() == ["image", "image"]
     assert opened.volumes["volume_id"].is_unique
+
+
+def test_an_image_without_its_pixels_is_a_finding() -> None:
+    from cohort.checks.files import check_file
+
+    row = {"path": "a", "size": 9, "format": "dicom", "status": "ok", "reason": None, "unparsed": None}
+    row |= {"is_image": False, "Rows": 4, "Columns": 4, "BitsAllocated": 16}
+    assert [found["code"] for found in check_file(row)] == ["PIX-MISSING"]
+    assert list(check_file(row | {"is_image": True})) == []
+    assert list(check_file(row | {"Rows": None})) == []

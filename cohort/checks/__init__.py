@@ -78,8 +78,7 @@ def _rows(run: RunFolder, table: str, columns: Sequence[str], *filters: tuple[st
 
 def _check_files(run: RunFolder, config: Config) -> Iterator[Row]:
     for row in _rows(run, "files", files.COLUMNS):
-        if row["status"] != Status.OK or row["unparsed"]:
-            yield from files.check_file(row)
+        yield from files.check_file(row)
 
 
 def _check_series(run: RunFolder, config: Config) -> Iterator[Row]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-COLUMNS = ("path", "size", "format", "status", "reason", "unparsed")
+COLUMNS = ("path", "size", "format", "status", "reason", "unparsed", "is_image", "Rows", "Columns", "BitsAllocated")
 
 
 def check_file(row: Row) -> Iterator[Row]:
@@ -25,5 +25,7 @@ def check_file(row: Row) -> Iterator[Row]:
         yield finding(codes.get(reason, "FILE-REJECTED"), path, size=row["size"], reason=reason)
     elif status != Status.OK:
         yield finding("FILE-UNREADABLE", path, status=status, reason=reason)
+    elif not row["is_image"] and row["Rows"] and row["Columns"] and row["BitsAllocated"]:
+        yield finding("PIX-MISSING", path, rows=row["Rows"], columns=row["Columns"], size=row["size"])
     if row["unparsed"]:
         yield finding("HDR-UNPARSED", path, attributes=sorted(text.split("=", 1)[0] for text in row["unparsed"]))

@@ -182,9 +182,6 @@ def pixel_facts(row: Row, pixels: tuple[int, int | None] | None, size: int) -> R
     if row["TransferSyntaxUID"] == DeflatedExplicitVRLittleEndian:
         return {"is_image": row.get("Rows") is not None}  # nothing can be said of where they lie
     if pixels is None:
-        described = all(row.get(name) for name in ("Rows", "Columns", "BitsAllocated"))
-        if described and row["status"] == Status.OK:  # an image by its header: the file ends where they should begin
-            return {"is_image": False, "status": Status.REJECTED, "reason": "missing_pixels"}
         return {"is_image": False}
     offset, length = pixels
     facts: Row = {"is_image": True, "pixel_offset": offset, "pixel_length": length}
