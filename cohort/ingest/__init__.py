@@ -17,29 +17,28 @@ import numpy as np
 
 from cohort import counting
 from cohort.cluster import Step, completed, ignore
+from cohort.config import MIB
 from cohort.errors import ConservationError, RejectedError
-from cohort.readers import nifti_pair_names, open_frames, without_warnings
+from cohort.ingest.frames import VolumeFrames
+from cohort.ingest.layout import Layout, ome_attributes, zarr_path
+from cohort.readers import without_warnings
 from cohort.schema import OUTCOMES, PARTIALS, VOLUMES, Status
-from cohort.sources import open_source
 from cohort.store import inputs_of
-from cohort.values import ValuePlan, plan_values
+from cohort.values import plan_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     import pyarrow as pa
-    from numpy.typing import NDArray
 
     from cohort.cluster import Progress
     from cohort.config import Config
-    from cohort.readers import FrameReader
     from cohort.store import Artefact, PendingVolume, RunFolder
 
 Row = dict[str, Any]
 Batch = tuple[int, int, int, int]  # number, bucket, first and last row of the bucket's volumes
 
-_MIB = 1 << 20
-_OPENING_BYTES = _MIB  # what making one Zarr image costs, in pixels that could be written in that time
+_OPENING_BYTES = MIB  # what making one Zarr image costs, in pixels that could be written in that time
 _VANISHED = (2, 20)  # ENOENT, ENOTDIR
 
 
@@ -95,7 +94,7 @@ def _batches(run: RunFolder, config: Config) -> Iterator[Batch]:
         first, size = 0, 0.0
         for i, row in enumerate(rows):
             size += _pixel_bytes(row) + _OPENING_BYTES
-            if size >= config.ingest.batch_mib * _MIB or i == len(rows) - 1:
+            if size >= config.ingest.batch_mib * MIB or i == len(rows) - 1:
                 yield number, bucket, first, i + 1
                 number, first, size = number + 1, i + 1, 0.0
 
@@ -208,12 +207,6 @@ def _ingest_volume(
         pending.drop()
 
 
-def zarr_path(volume: Row) -> str:
-    """Return the folder of a volume below `volumes.zarr`: its Modality, cleaned, and its identity."""
-    modality = re.sub(r"[^A-Z0-9_]", "_", (volume["Modality"] or "unknown").upper()) or "unknown"
-    return f"{'unknown' if modality == 'UNKNOWN' else modality}/{volume['volume_id']}"
-
-
 # -- one volume --------------------------------------------------------------------------------------------
 
 
@@ -223,11 +216,11 @@ def _write_volume(
     """Read frame by frame, convert, write slab by slab, count."""
     import hashlib
 
-    with _Frames(volume, frames, config.scan.gzip_limit_mib << 20) as stack:
+    with VolumeFrames(volume, frames, config.scan.gzip_limit_mib << 20) as stack:
         plan = plan_values(stack.first(), frames, volume)
         shape = stack.shape
-        layout = _Layout(shape, plan.dtype.itemsize, config.ingest.chunk_mib)
-        attributes = _attributes(volume, layout, plan)
+        layout = Layout(shape, plan.dtype.itemsize, config.ingest.chunk_mib)
+        attributes = ome_attributes(volume, layout, plan)
         array = pending.create(
             layout.shape,
             layout.chunks,
@@ -263,179 +256,6 @@ def _check_voxels(counts: list[counting.Counts], shape: tuple[int, ...]) -> None
     voxels = math.prod(shape)
     if sum(c.seen for c in counts) != voxels:
         raise ConservationError(f"{voxels} voxels were read, {sum(c.seen for c in counts)} counted; please report this")
-
-
-class _Layout:
-    """How an image of (time, channel, slice, row, column) lies in Zarr: axes of length 1 are left out."""
-
-    def __init__(self, shape: tuple[int, ...], item_bytes: int, chunk_mib: float) -> None:
-        slice_bytes = shape[3] * shape[4] * item_bytes
-        self.slab = int(min(shape[2], max(1, chunk_mib * _MIB // max(1, slice_bytes))))
-        self._full = shape
-        self._kept = [i for i in range(5) if i >= 3 or shape[i] > 1]
-        self.axes = tuple("tczyx"[i] for i in self._kept)
-        self.shape = tuple(shape[i] for i in self._kept)
-        self.chunks = tuple((1, 1, self.slab, shape[3], shape[4])[i] for i in self._kept)
-
-    @property
-    def chunk_count(self) -> int:
-        """Chunks the array has."""
-        return math.prod(-(-length // chunk) for length, chunk in zip(self.shape, self.chunks, strict=True))
-
-    def place(self, t: int, z: int, slices: int) -> tuple[slice, ...]:
-        """Return where a slab belongs."""
-        full = (slice(t, t + 1), slice(None), slice(z, z + slices), slice(None), slice(None))
-        return tuple(full[i] for i in self._kept)
-
-    def fit(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return a slab of (channel, slice, row, column) in the axes of the array."""
-        return values[np.newaxis].reshape([(1, *values.shape)[i] for i in self._kept])
-
-    def scale(self, volume: Row) -> list[float]:
-        """Return the step along each axis: mm, 1 where it is not known."""
-        steps = (1.0, 1.0, volume["spacing_slice_mm"], volume["spacing_row_mm"], volume["spacing_col_mm"])
-        return [float(steps[i] or 1.0) for i in self._kept]
-
-    def translation(self, volume: Row) -> list[float]:
-        """Return the place of the first voxel along each axis, mm (LPS)."""
-        affine = volume["affine_lps"]
-        origin = (0.0, 0.0, affine[11], affine[7], affine[3]) if affine else (0.0,) * 5
-        return [float(origin[i]) for i in self._kept]
-
-
-def _attributes(volume: Row, layout: _Layout, plan: ValuePlan) -> Row:
-    """Return the attributes of the group: OME-Zarr 0.5, and what OME has no words for."""
-    known = volume["spacing_row_mm"] is not None
-    kinds = {"t": "time", "c": "channel"}
-    axes = [{"name": name, "type": kinds.get(name, "space")} for name in layout.axes]
-    for axis in axes:
-        if axis["type"] == "space" and known:
-            axis["unit"] = "millimeter"
-    transformations = [
-        {"type": "scale", "scale": layout.scale(volume)},
-        {"type": "translation", "translation": layout.translation(volume)},
-    ]
-    datasets = [{"path": "0", "coordinateTransformations": transformations}]
-    multiscale = {"name": volume["volume_id"], "axes": axes, "datasets": datasets}
-    return {
-        "ome": {"version": "0.5", "multiscales": [multiscale]},
-        "cohort": {
-            "affine_lps": volume["affine_lps"],
-            "spacing_source": volume["spacing_source"],
-            "regularly_spaced_3d_volume": volume["regularly_spaced_3d_volume"],
-            "value_unit": volume["value_unit"],
-            "source_count": volume["n_files"],
-            **plan.provenance(),
-        },
-    }
-
-
-class _Frames:
-    """The source frames of one volume, read in order; one object is open at a time."""
-
-    def __init__(self, volume: Row, frames: list[Row], gzip_limit: int) -> None:
-        if not frames:
-            raise RejectedError("no_frames")
-        self._frames = frames
-        self._gzip_limit = gzip_limit
-        self._slices, self._timepoints = volume["slices"], volume["timepoints"]
-        self._whole = frames[0]["frame"] is None
-        self._nifti = volume["format"] == "nifti"
-        self._open: tuple[Any, FrameReader] | None = None
-        self._first: NDArray[Any] | None = None
-        self._vectors = self._vector_length()
-        self.decoder = ""
-
-    def __enter__(self) -> _Frames:
-        return self
-
-    def __exit__(self, kind: Any, *_: object) -> None:
-        if self._open is not None:
-            reader, self._open = self._open[1], None
-            try:
-                reader.close()
-            except RejectedError:
-                if kind is None:  # what went wrong first is the reason
-                    raise
-
-    def _vector_length(self) -> int:
-        """Return the length of the fifth dimension of NIfTI."""
-        dim = self._frames[0]["nifti_dim"]
-        return int(dim[5]) if self._nifti and dim[0] >= 5 else 1
-
-    def first(self) -> NDArray[Any]:
-        """Return the stored values of the first frame."""
-        if self._first is None:
-            self._first = self._read(0, 0)
-        return self._first
-
-    @property
-    def shape(self) -> tuple[int, int, int, int, int]:
-        """Time, channel, slice, row, column."""
-        first = self.first()
-        channels = first.shape[2] if first.ndim == 3 else 1
-        return self._timepoints, channels, self._slices, first.shape[0], first.shape[1]
-
-    def slab(self, t: int, start: int, stop: int, plan: ValuePlan) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Return modality values (channel, slice, row, column) and the padding mask (slice, row, column)."""
-        frames, masks = [], []
-        for z in range(start, stop):
-            stored = self.first() if (t, z) == (0, 0) else self._read(t, z)
-            if stored.shape != self.first().shape:
-                raise RejectedError("frames_differ_in_size")
-            row = self._row(t, z)
-            masks.append(plan.padding(stored, row))
-            frames.append(plan.convert(stored, row))
-        values = np.stack(frames)
-        values = values[np.newaxis] if values.ndim == 3 else np.moveaxis(values, -1, 0)
-        masked = any(mask is not None for mask in masks)
-        none = np.zeros(values.shape[2:], bool)
-        return values, np.stack([none if mask is None else mask for mask in masks]) if masked else None
-
-    def _row(self, t: int, z: int) -> Row:
-        return self._frames[0] if self._whole else self._frames[t * self._slices + z]
-
-    def _read(self, t: int, z: int) -> NDArray[Any]:
-        row = self._row(t, z)
-        reader = self._reader(row)
-        if not self._whole:
-            return np.asarray(reader.read(row["frame"]))
-        if self._vectors == 1:
-            return np.asarray(reader.read(t * self._slices + z))
-        every = self._timepoints * self._slices
-        parts = [np.asarray(reader.read(v * every + t * self._slices + z)) for v in range(self._vectors)]
-        return np.concatenate([part if part.ndim == 3 else part[..., np.newaxis] for part in parts], axis=-1)
-
-    def _reader(self, row: Row) -> FrameReader:
-        key = (row["source"], row["path_raw"])
-        if self._open is not None and self._open[0] == key:
-            return self._open[1]
-        if self._open is not None:
-            previous, self._open = self._open[1], None
-            previous.close()
-        reader = open_frames(_open_pixels(row), row, gzip_limit=self._gzip_limit)
-        self._open = (key, reader)
-        names = [*filter(None, self.decoder.split("; ")), reader.decoder]
-        self.decoder = "; ".join(sorted(set(names)))
-        return reader
-
-
-def _open_pixels(row: Row) -> Any:
-    """Open the object that holds the pixels: the `.img` of a NIfTI pair, else the object itself."""
-    source, path = open_source(row["source"]), row["path_raw"]
-    if row["format"] == "nifti" and row["nifti_magic"].startswith("ni"):
-        folder, name = os.path.split(path)
-        for candidate in nifti_pair_names(os.fsdecode(name)):
-            try:
-                return source.open(os.path.join(folder, os.fsencode(candidate)))
-            except FileNotFoundError:
-                continue
-        raise RejectedError("missing_img")
-    file = source.open(path)
-    if os.fstat(file.fileno()).st_size != row["size"]:
-        file.close()
-        raise RejectedError("changed")
-    return file
 
 
 # -- tables and counts -------------------------------------------------------------------------------------

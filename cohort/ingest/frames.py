@@ -1,0 +1,128 @@
+"""The source frames of one volume: opened, read in order, converted slab by slab."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cohort.errors import RejectedError
+from cohort.readers import nifti_pair_names, open_frames
+from cohort.sources import open_source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cohort.readers import FrameReader
+    from cohort.values import ValuePlan
+
+Row = dict[str, Any]
+
+
+class VolumeFrames:
+    """The source frames of one volume, read in order; one object is open at a time."""
+
+    def __init__(self, volume: Row, frames: list[Row], gzip_limit: int) -> None:
+        if not frames:
+            raise RejectedError("no_frames")
+        self._frames = frames
+        self._gzip_limit = gzip_limit
+        self._slices, self._timepoints = volume["slices"], volume["timepoints"]
+        self._whole = frames[0]["frame"] is None
+        self._nifti = volume["format"] == "nifti"
+        self._open: tuple[Any, FrameReader] | None = None
+        self._first: NDArray[Any] | None = None
+        self._vectors = self._vector_length()
+        self.decoder = ""
+
+    def __enter__(self) -> VolumeFrames:
+        return self
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        if self._open is not None:
+            reader, self._open = self._open[1], None
+            try:
+                reader.close()
+            except RejectedError:
+                if kind is None:  # what went wrong first is the reason
+                    raise
+
+    def _vector_length(self) -> int:
+        """Return the length of the fifth dimension of NIfTI."""
+        dim = self._frames[0]["nifti_dim"]
+        return int(dim[5]) if self._nifti and dim[0] >= 5 else 1
+
+    def first(self) -> NDArray[Any]:
+        """Return the stored values of the first frame."""
+        if self._first is None:
+            self._first = self._read(0, 0)
+        return self._first
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """Time, channel, slice, row, column."""
+        first = self.first()
+        channels = first.shape[2] if first.ndim == 3 else 1
+        return self._timepoints, channels, self._slices, first.shape[0], first.shape[1]
+
+    def slab(self, t: int, start: int, stop: int, plan: ValuePlan) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Return modality values (channel, slice, row, column) and the padding mask (slice, row, column)."""
+        frames, masks = [], []
+        for z in range(start, stop):
+            stored = self.first() if (t, z) == (0, 0) else self._read(t, z)
+            if stored.shape != self.first().shape:
+                raise RejectedError("frames_differ_in_size")
+            row = self._row(t, z)
+            masks.append(plan.padding(stored, row))
+            frames.append(plan.convert(stored, row))
+        values = np.stack(frames)
+        values = values[np.newaxis] if values.ndim == 3 else np.moveaxis(values, -1, 0)
+        masked = any(mask is not None for mask in masks)
+        none = np.zeros(values.shape[2:], bool)
+        return values, np.stack([none if mask is None else mask for mask in masks]) if masked else None
+
+    def _row(self, t: int, z: int) -> Row:
+        return self._frames[0] if self._whole else self._frames[t * self._slices + z]
+
+    def _read(self, t: int, z: int) -> NDArray[Any]:
+        row = self._row(t, z)
+        reader = self._reader(row)
+        if not self._whole:
+            return np.asarray(reader.read(row["frame"]))
+        if self._vectors == 1:
+            return np.asarray(reader.read(t * self._slices + z))
+        every = self._timepoints * self._slices
+        parts = [np.asarray(reader.read(v * every + t * self._slices + z)) for v in range(self._vectors)]
+        return np.concatenate([part if part.ndim == 3 else part[..., np.newaxis] for part in parts], axis=-1)
+
+    def _reader(self, row: Row) -> FrameReader:
+        key = (row["source"], row["path_raw"])
+        if self._open is not None and self._open[0] == key:
+            return self._open[1]
+        if self._open is not None:
+            previous, self._open = self._open[1], None
+            previous.close()
+        reader = open_frames(_open_pixels(row), row, gzip_limit=self._gzip_limit)
+        self._open = (key, reader)
+        names = [*filter(None, self.decoder.split("; ")), reader.decoder]
+        self.decoder = "; ".join(sorted(set(names)))
+        return reader
+
+
+def _open_pixels(row: Row) -> Any:
+    """Open the object that holds the pixels: the `.img` of a NIfTI pair, else the object itself."""
+    source, path = open_source(row["source"]), row["path_raw"]
+    if row["format"] == "nifti" and row["nifti_magic"].startswith("ni"):
+        folder, name = os.path.split(path)
+        for candidate in nifti_pair_names(os.fsdecode(name)):
+            try:
+                return source.open(os.path.join(folder, os.fsencode(candidate)))
+            except FileNotFoundError:
+                continue
+        raise RejectedError("missing_img")
+    file = source.open(path)
+    if os.fstat(file.fileno()).st_size != row["size"]:
+        file.close()
+        raise RejectedError("changed")
+    return file

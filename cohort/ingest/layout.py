@@ -1,0 +1,89 @@
+"""How a volume lies in Zarr: axes, chunks, and the attributes that describe it (OME-Zarr 0.5)."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cohort.config import MIB
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cohort.values import ValuePlan
+
+Row = dict[str, Any]
+
+
+def zarr_path(volume: Row) -> str:
+    """Return the folder of a volume below `volumes.zarr`: its Modality, cleaned, and its identity."""
+    modality = re.sub(r"[^A-Z0-9_]", "_", (volume["Modality"] or "unknown").upper()) or "unknown"
+    return f"{'unknown' if modality == 'UNKNOWN' else modality}/{volume['volume_id']}"
+
+
+class Layout:
+    """How an image of (time, channel, slice, row, column) lies in Zarr: axes of length 1 are left out."""
+
+    def __init__(self, shape: tuple[int, ...], item_bytes: int, chunk_mib: float) -> None:
+        slice_bytes = shape[3] * shape[4] * item_bytes
+        self.slab = int(min(shape[2], max(1, chunk_mib * MIB // max(1, slice_bytes))))
+        self._full = shape
+        self._kept = [i for i in range(5) if i >= 3 or shape[i] > 1]
+        self.axes = tuple("tczyx"[i] for i in self._kept)
+        self.shape = tuple(shape[i] for i in self._kept)
+        self.chunks = tuple((1, 1, self.slab, shape[3], shape[4])[i] for i in self._kept)
+
+    @property
+    def chunk_count(self) -> int:
+        """Chunks the array has."""
+        return math.prod(-(-length // chunk) for length, chunk in zip(self.shape, self.chunks, strict=True))
+
+    def place(self, t: int, z: int, slices: int) -> tuple[slice, ...]:
+        """Return where a slab belongs."""
+        full = (slice(t, t + 1), slice(None), slice(z, z + slices), slice(None), slice(None))
+        return tuple(full[i] for i in self._kept)
+
+    def fit(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return a slab of (channel, slice, row, column) in the axes of the array."""
+        return values[np.newaxis].reshape([(1, *values.shape)[i] for i in self._kept])
+
+    def scale(self, volume: Row) -> list[float]:
+        """Return the step along each axis: mm, 1 where it is not known."""
+        steps = (1.0, 1.0, volume["spacing_slice_mm"], volume["spacing_row_mm"], volume["spacing_col_mm"])
+        return [float(steps[i] or 1.0) for i in self._kept]
+
+    def translation(self, volume: Row) -> list[float]:
+        """Return the place of the first voxel along each axis, mm (LPS)."""
+        affine = volume["affine_lps"]
+        origin = (0.0, 0.0, affine[11], affine[7], affine[3]) if affine else (0.0,) * 5
+        return [float(origin[i]) for i in self._kept]
+
+
+def ome_attributes(volume: Row, layout: Layout, plan: ValuePlan) -> Row:
+    """Return the attributes of the group: OME-Zarr 0.5, and what OME has no words for."""
+    known = volume["spacing_row_mm"] is not None
+    kinds = {"t": "time", "c": "channel"}
+    axes = [{"name": name, "type": kinds.get(name, "space")} for name in layout.axes]
+    for axis in axes:
+        if axis["type"] == "space" and known:
+            axis["unit"] = "millimeter"
+    transformations = [
+        {"type": "scale", "scale": layout.scale(volume)},
+        {"type": "translation", "translation": layout.translation(volume)},
+    ]
+    datasets = [{"path": "0", "coordinateTransformations": transformations}]
+    multiscale = {"name": volume["volume_id"], "axes": axes, "datasets": datasets}
+    return {
+        "ome": {"version": "0.5", "multiscales": [multiscale]},
+        "cohort": {
+            "affine_lps": volume["affine_lps"],
+            "spacing_source": volume["spacing_source"],
+            "regularly_spaced_3d_volume": volume["regularly_spaced_3d_volume"],
+            "value_unit": volume["value_unit"],
+            "source_count": volume["n_files"],
+            **plan.provenance(),
+        },
+    }
