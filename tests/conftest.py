@@ -7,17 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from running import config_with
 
 from cohort import pipeline
-from cohort.config import ClusterOptions, Config
 from cohort.phantom import PhantomTruth, make_cohort
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-def config_with(scheduler: str = "sync", **cluster: object) -> Config:
-    return Config(cluster=ClusterOptions(scheduler=scheduler, **cluster))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

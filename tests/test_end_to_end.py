@@ -12,7 +12,7 @@ import numpy as np
 import oracle
 import pandas as pd
 import pytest
-from conftest import config_with
+from running import config_with
 
 import cohort
 from cohort import pipeline

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import nibabel
 import numpy as np
 import pytest
-from conftest import config_with
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from running import config_with
 
 import cohort
 from cohort import pipeline
