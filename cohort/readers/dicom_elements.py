@@ -1,0 +1,140 @@
+"""Elements of a DICOM header: how they are encoded, which are wanted, and what columns they fill."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from struct import Struct
+from typing import Any, NamedTuple
+
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+from cohort.readers.base import Row
+from cohort.readers.dicom_convert import (
+    AMBIGUOUS,
+    Fallback,
+    convert,
+    convert_ambiguous,
+    depends_on_charset,
+    effective_vr,
+    new_memo,
+    remember,
+)
+from cohort.readers.dicom_frames import EXTRA_SHARED, PLACES, WIDTHS
+from cohort.schema import DICOM_COLUMNS, FRAME_COLUMNS
+
+UNDEFINED = 0xFFFFFFFF
+OPEN_END = sys.maxsize
+META_START, META_LAST = 132, 0x0002FFFF
+SYNTAX = 0x00020010
+CHARSET = 0x00080005
+PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
+FIRST_PIXELS = PIXELS[0]
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+
+# VRs with a length of 16 bits, and of 32 bits (PS3.5 section 7.1.2)
+SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+PIXEL_VRS = (b"OB", b"OW", b"UN", b"OF", b"OD", b"OV")
+SEQUENCE_VRS = (b"SQ", b"UN")  # UN of undefined length is a sequence (PS3.5 section 6.2.2)
+
+unpack_explicit = Struct("<HH2sH").unpack_from
+unpack_implicit = Struct("<HHI").unpack_from
+unpack_length = Struct("<I").unpack_from
+
+
+MISSING = object()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wanted:
+    """An element to be read, and the column it fills; a sequence has elements within."""
+
+    tag: int
+    name: str
+    kind: str
+    vr: bytes
+    order: int = 0
+    explicit: dict[bytes, Any] = field(default_factory=new_memo)  # values seen
+    implicit: dict[bytes, Any] = field(default_factory=new_memo)
+    within: dict[int, Wanted] = field(default_factory=dict)
+
+
+class Element(NamedTuple):
+    """Where an element starts, and what its header says; `vr` is empty where it is implicit."""
+
+    tag: int
+    vr: bytes
+    length: int
+    start: int
+
+
+class Value(NamedTuple):
+    """Stands where pydicom has a DataElement."""
+
+    value: Any
+
+
+def element_of(name: str, kind: str, within: tuple[Wanted, ...] = (), order: int = 0) -> Wanted:
+    """Return a wanted element by its keyword, with the type of its column."""
+    tag = tag_for_keyword(name)
+    assert tag is not None, name
+    vr = dictionary_VR(tag).encode()
+    return Wanted(tag, name, kind, vr, order, within={element.tag: element for element in within})
+
+
+def _frame_elements() -> tuple[Wanted, ...]:
+    """Return the macros of the functional groups that hold columns."""
+    kinds = {column.name.removeprefix("frame_"): column.type[5:-1] for column in FRAME_COLUMNS}
+    kinds |= dict.fromkeys(WIDTHS, "list<float64>") | {"FrameType": "list<string>"}
+    kinds |= {"RescaleType": "string", "SpacingBetweenSlices": "float64"}
+    places = {name: list(macros) for name, macros in PLACES.items()}
+    places |= {name: [macro] for name, macro in EXTRA_SHARED.items()}
+    macros: dict[str, list[Wanted]] = {}
+    for name, sequences in places.items():
+        for sequence in sequences:
+            # A character set of its own would be that of the whole item: such objects are left alone.
+            macros.setdefault(sequence, [element_of("SpecificCharacterSet", "")]).append(element_of(name, kinds[name]))
+    return tuple(element_of(sequence, "", tuple(inside)) for sequence, inside in macros.items())
+
+
+def _nested() -> dict[int, Wanted]:
+    charset = element_of("SpecificCharacterSet", "")
+    integers = ("RegionSpatialFormat", "PhysicalUnitsXDirection", "PhysicalUnitsYDirection")
+    region = [element_of(name, "int64") for name in integers]
+    region += [element_of(name, "float64") for name in ("PhysicalDeltaX", "PhysicalDeltaY")]
+    groups = (charset, *_frame_elements())
+    sequences = (
+        element_of("SequenceOfUltrasoundRegions", "", (charset, *region)),
+        element_of("SharedFunctionalGroupsSequence", "", groups),
+        element_of("PerFrameFunctionalGroupsSequence", "", groups),
+    )
+    return {sequence.tag: sequence for sequence in sequences}
+
+
+NESTED = _nested()
+WANTED = {
+    element.tag: element
+    for element in (element_of(column.name, column.type, (), order) for order, column in enumerate(DICOM_COLUMNS))
+}
+# Found among the plain elements only under a VR that is none of a sequence: then the object is left alone.
+WANTED |= NESTED
+Item = dict[str, Value]
+
+
+def new_value(column: Wanted, key: bytes, codec: str | None, row: Row, memo: dict[bytes, Any]) -> Any:
+    """Convert a value not seen before; where VR is explicit, `key` is VR, length and value."""
+    if not column.kind:  # a sequence
+        raise Fallback("value_representation")
+    if memo is column.implicit:
+        vr, raw = column.vr, key
+    else:
+        raw = key[4:] if key[:2] in SHORT else key[8:]
+        vr = effective_vr(key[:2], column.vr, len(raw))
+    if vr == AMBIGUOUS:
+        return convert_ambiguous(column.kind, raw, row.get("PixelRepresentation"))
+    value = convert(vr, column.kind, raw, codec)
+    if not depends_on_charset(vr, raw):
+        remember(memo, key, value)
+    return value
