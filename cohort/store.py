@@ -65,6 +65,14 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def table_of(records: Iterable[Mapping[str, Any]], layout: pa.Schema) -> pa.Table:
+    """Return rows as an Arrow table; what a row lacks is null."""
+    import pyarrow as pa
+
+    rows = list(records)
+    return pa.table({name: [row.get(name) for row in rows] for name in layout.names}, schema=layout)
+
+
 def inputs_of(*values: Any) -> str:
     """Return the digest of what a stage or part is made from, this version of cohort among it."""
     return digest([schema.FORMAT_VERSION, schema.VERSION, *values])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cohort.checks import files, nifti, series, volumes
 from cohort.cluster import Step, ignore
 from cohort.schema import FINDINGS, Status
-from cohort.store import inputs_of
+from cohort.store import inputs_of, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,19 +51,13 @@ def check(run: RunFolder, config: Config, progress: Progress = ignore) -> dict[s
         found += step(run, config)
         progress(Step("check", number, len(steps), "tables"))
     found.sort(key=lambda row: (_SEVERITIES.index(row["severity"]), row["code"], row["subject"], row["evidence"]))
-    artefact = run.write_table("findings.parquet", _table(found))
+    artefact = run.write_table("findings.parquet", table_of(found, FINDINGS.arrow()))
     counts = {
         "findings": len(found),
         "severity": dict(sorted(Counter(row["severity"] for row in found).items())),
         "codes": dict(sorted(Counter(row["code"] for row in found).items())),
     }
     return run.commit("check", inputs, [artefact], counts)
-
-
-def _table(found: list[Row]) -> Any:
-    import pyarrow as pa
-
-    return pa.table({name: [row[name] for row in found] for name in FINDINGS.names}, schema=FINDINGS.arrow())
 
 
 def _rows(run: RunFolder, table: str, columns: Sequence[str], *filters: tuple[str, str, Any]) -> Iterator[Row]:

@@ -23,7 +23,7 @@ from cohort.ingest.frames import VolumeFrames
 from cohort.ingest.layout import Layout, ome_attributes, zarr_path
 from cohort.readers import without_warnings
 from cohort.schema import OUTCOMES, PARTIALS, VOLUMES, Status
-from cohort.store import inputs_of
+from cohort.store import inputs_of, table_of
 from cohort.values import plan_values
 
 if TYPE_CHECKING:
@@ -161,8 +161,8 @@ def _ingest_batch(batch: Batch, run: RunFolder, inputs: str, config: Config) -> 
                 partials.append(identity | counts.as_row())
                 voxels += counts.seen
             n_bytes += volume["n_bytes"] or 0
-    partial_part = run.write_table(names[1], _table(partials, PARTIALS.arrow()), delta=("bins", "counts"))
-    outcome_part = run.write_table(names[0], _table(outcomes, OUTCOMES.arrow()))
+    partial_part = run.write_table(names[1], table_of(partials, PARTIALS.arrow()), delta=("bins", "counts"))
+    outcome_part = run.write_table(names[0], table_of(outcomes, OUTCOMES.arrow()))
     return number, outcome_part, partial_part, _counts(outcomes, voxels, n_bytes)
 
 
@@ -259,12 +259,6 @@ def _check_voxels(counts: list[counting.Counts], shape: tuple[int, ...]) -> None
 
 
 # -- tables and counts -------------------------------------------------------------------------------------
-
-
-def _table(records: list[Row], layout: pa.Schema) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.table({name: [record.get(name) for record in records] for name in layout.names}, schema=layout)
 
 
 def _enter_outcomes(run: RunFolder, outcomes: list[Artefact]) -> Artefact:

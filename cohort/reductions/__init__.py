@@ -17,7 +17,7 @@ from cohort.reductions.histograms import (
 from cohort.reductions.spacing import spacing_columns, spacing_counts
 from cohort.reductions.voxels import count_array, count_volume
 from cohort.schema import HISTOGRAMS, PARTIALS, PERCENTILES, SPACING, STATISTICS
-from cohort.store import inputs_of
+from cohort.store import inputs_of, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -106,8 +106,6 @@ def _volume_statistics(
 
 
 def _summarise(parts: Iterable[tuple[int, Path]], *, run: RunFolder, scratch: str) -> list[tuple[int, str, int, int]]:
-    import pyarrow as pa
-
     from cohort import counting
 
     results = []
@@ -122,8 +120,7 @@ def _summarise(parts: Iterable[tuple[int, Path]], *, run: RunFolder, scratch: st
             for volume, counts in by_volume.items()
         ]
         name = f"{scratch}/statistics-{number:05d}.parquet"
-        columns = {column: [row[column] for row in rows] for column in STATISTICS.names}
-        run.write_table(name, pa.table(columns, schema=STATISTICS.arrow()))
+        run.write_table(name, table_of(rows, STATISTICS.arrow()))
         results.append((number, name, len(rows), sum(row["count"] for row in rows)))
     return results
 
@@ -143,7 +140,6 @@ def _recounted(run: RunFolder, scratch: str, parts: list[Path], progress: Progre
 
 
 def _recount(parts: Iterable[tuple[int, Path]], *, run: RunFolder, scratch: str) -> list[tuple[int, str]]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     results = []
@@ -158,8 +154,7 @@ def _recount(parts: Iterable[tuple[int, Path]], *, run: RunFolder, scratch: str)
             for channel, counts in enumerate(count_volume(run, where[volume]))
         ]
         name = f"{scratch}/partials-{number:05d}.parquet"
-        columns = {column: [row[column] for row in rows] for column in PARTIALS.names}
-        run.write_table(name, pa.table(columns, schema=PARTIALS.arrow()))
+        run.write_table(name, table_of(rows, PARTIALS.arrow()))
         results.append((number, name))
     return results
 

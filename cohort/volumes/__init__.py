@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cohort.cluster import Step, completed, ignore
 from cohort.errors import ConservationError
 from cohort.schema import FRAMES, KEY_ATTRIBUTES, SERIES, VOLUMES, Status
-from cohort.store import inputs_of
+from cohort.store import inputs_of, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -165,9 +165,9 @@ def _assemble_bucket(
     for volume in volumes:
         volume["frames_part"] = bucket
     for table, records in ((SERIES, series), (VOLUMES, volumes)):
-        run.write_table(f"{scratch}/{table.name}-{bucket:05d}.parquet", _table(records, table.arrow()))
+        run.write_table(f"{scratch}/{table.name}-{bucket:05d}.parquet", table_of(records, table.arrow()))
     name = run.part_name("frames", bucket, [inputs, bucket])
-    artefact = run.write_table(name, _table(frames, FRAMES.arrow()))
+    artefact = run.write_table(name, table_of(frames, FRAMES.arrow()))
     return bucket, artefact, _counts(rows, series, volumes, frames)
 
 
@@ -177,12 +177,6 @@ def _rows(path: Path) -> Iterator[Row]:
     names = table.column_names
     for values in zip(*(column.to_pylist() for column in table.columns), strict=True):
         yield dict(zip(names, values, strict=True))
-
-
-def _table(records: list[Row], layout: pa.Schema) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.table({name: [record.get(name) for record in records] for name in layout.names}, schema=layout)
 
 
 def _assemble_one(images: list[Row]) -> tuple[list[Row], list[Row]]:
