@@ -407,7 +407,7 @@ def findings(volumes: list[dict[str, Any]]) -> list[dict[str, Any]]:
         ("GEO-SPACING-TAG-DISAGREES", [v["volume_id"] for v in volumes[30:48]]),
         ("HDR-MISSING", [volumes[n]["series_key"] for n in range(0, 40, 4)]),
         ("NII-NO-ORIENTATION", [v["volume_id"] for v in volumes[-3:]]),
-        ("PHI-NAME-PRESENT", ["CNRYcohort"]),
+        ("ID-CONFLICTING-SOP", ["CNRYcohort"]),
         ("PHI-BURNED-IN-RISK", [v["series_key"] for v in volumes if v["Modality"] == "US"]),
     ]
     return [
