@@ -350,15 +350,18 @@ def show(out: Path, as_json: bool) -> None:
     help="Patients with clean series.",
 )
 @_restart
+@_config
 @_scheduler
 @_workers
 @_json
 @_debug_option
-def demo(out: Path, seed: int, patients: int, restart: bool, as_json: bool, **options: Any) -> None:
+def demo(
+    out: Path, seed: int, config_file: Path | None, patients: int, restart: bool, as_json: bool, **options: Any
+) -> None:
     """Run over a phantom cohort."""
     from cohort import demonstration
 
-    config = _configured(None, options)
+    config = _configured(config_file, options)
     with _progress() as progress:
         info = demonstration.demonstrate(out, seed, patients, config, restart=restart, progress=progress)
     _finished(out / "out", info, as_json)

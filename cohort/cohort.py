@@ -50,6 +50,24 @@ class Volume:
     info: dict[str, Any]
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        return tuple(self.data.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the modality values."""
+        dtype: np.dtype[Any] = self.data.dtype
+        return dtype
+
+    def compute(self) -> NDArray[Any]:
+        """Read all voxels into memory."""
+        return np.asarray(self.data.compute())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self.compute(), dtype=dtype)
+
+    @property
     def affine_ras(self) -> NDArray[np.float64] | None:
         """The affine towards right and anterior, as NIfTI counts."""
         return None if self.affine_lps is None else np.diag([-1.0, -1.0, 1.0, 1.0]) @ self.affine_lps

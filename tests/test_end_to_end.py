@@ -225,6 +225,21 @@ def test_all_values_of_a_modality_as_one_array(opened: cohort.Cohort) -> None:
         opened.voxels("XX")
 
 
+def test_a_volume_is_an_array_with_its_place(opened: cohort.Cohort, volume_of: dict[str, pd.Series]) -> None:
+    row = volume_of["gantry-tilt"]
+    volume = opened.volume(row.name)
+    with dask.config.set(scheduler="sync"):
+        values = np.asarray(volume)
+    assert values.shape == volume.shape == (12, 32, 24)
+    assert values.dtype == volume.dtype == np.int16
+    assert np.array_equal(values, volume.data.compute(scheduler="sync"))
+    step = volume.affine_lps @ [0, 0, 11, 1] - volume.affine_lps @ [0, 0, 0, 1]
+    assert np.linalg.norm(step[:3]) == pytest.approx(11 * 5.0)  # the table moves 5 mm; 4.698 mm lie along the normal
+    assert np.allclose(volume.affine_ras[:2], -volume.affine_lps[:2])
+    with pytest.raises(KeyError):
+        opened.volume("nothing")
+
+
 def test_files_is_a_dask_dataframe_of_every_file(opened: cohort.Cohort, truth: PhantomTruth) -> None:
     with dask.config.set(scheduler="sync"):
         counts = opened.files["status"].value_counts().compute()
