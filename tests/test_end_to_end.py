@@ -314,6 +314,36 @@ def test_without_pixels_a_run_still_reports(truth: PhantomTruth, tmp_path: Path)
     assert cohort.open(tmp_path / "out").volumes["zarr_path"].notna().any()
 
 
+def test_voxels_that_do_not_add_up_stop_the_run(
+    truth: PhantomTruth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cohort import counting
+    from cohort.errors import ConservationError
+
+    monkeypatch.setattr(counting, "count_values", lambda values, padding=None: counting.empty("integer"))
+    with pytest.raises(ConservationError, match="voxels were read"):
+        pipeline.run([str(truth.root / "traps" / "coronal")], tmp_path / "out", config_with())
+
+
+def test_a_full_disk_stops_the_run_and_blames_no_volume(
+    truth: PhantomTruth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from cohort.store import PendingVolume
+
+    def full(self: PendingVolume, *arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    source = [str(truth.root / "traps" / "coronal")]
+    with monkeypatch.context() as patched:
+        patched.setattr(PendingVolume, "create", full)
+        with pytest.raises(cohort.RunError, match="make room"):
+            pipeline.run(source, tmp_path / "out", config_with())
+    pipeline.run(source, tmp_path / "out", config_with())
+    assert cohort.open(tmp_path / "out").volumes["status"].tolist() == ["ok"]
+
+
 def test_a_run_cut_short_goes_on(run_out: Path, truth: PhantomTruth, tmp_path: Path) -> None:
     """Take away what a kill at several moments would have left undone; the rest must come out the same."""
     import shutil

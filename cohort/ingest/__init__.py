@@ -6,6 +6,7 @@ volumes, balanced by bytes; a volume is visible once it is committed.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -18,7 +19,7 @@ import numpy as np
 from cohort import counting
 from cohort.cluster import Step, completed, ignore
 from cohort.config import MIB
-from cohort.errors import ConservationError, RejectedError
+from cohort.errors import ConservationError, RejectedError, RunError
 from cohort.ingest.frames import VolumeFrames
 from cohort.ingest.layout import Layout, ome_attributes, zarr_path
 from cohort.readers import without_warnings
@@ -39,7 +40,8 @@ Row = dict[str, Any]
 Batch = tuple[int, int, int, int]  # number, bucket, first and last row of the bucket's volumes
 
 _OPENING_BYTES = MIB  # what making one Zarr image costs, in pixels that could be written in that time
-_VANISHED = (2, 20)  # ENOENT, ENOTDIR
+_VANISHED = (errno.ENOENT, errno.ENOTDIR)
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of OUT: sources are only read
 
 
 def ingest(run: RunFolder, config: Config, progress: Progress = ignore) -> dict[str, Any]:
@@ -193,11 +195,15 @@ def _ingest_volume(
     try:
         written, counts = _write_volume(pending, volume, frames, inputs, config)
         return outcome | written, counts
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, RunError):
+        raise  # counts that do not add up are no fault of the volume
     except RejectedError as rejection:
         return outcome | {"status": Status.REJECTED, "reason": rejection.reason}, []
     except OSError as error:
+        if error.errno in _CANNOT_WRITE:
+            raise RunError(
+                f"cannot write the results: {error.strerror}; make room and run the same command again"
+            ) from None
         if error.errno in _VANISHED:
             return outcome | {"status": Status.VANISHED, "reason": "vanished"}, []
         return outcome | {"status": Status.UNREADABLE, "reason": os.strerror(error.errno or 5)}, []
