@@ -14,6 +14,7 @@ from cohort.readers.dicom_elements import (
     ITEM_END,
     LONG,
     MISSING,
+    NESTED,
     OPEN_END,
     SEQUENCE_END,
     SEQUENCE_VRS,
@@ -27,9 +28,28 @@ from cohort.readers.dicom_elements import (
     unpack_implicit,
     unpack_length,
 )
+from cohort.readers.dicom_layouts import Layout
 from cohort.readers.dicom_window import Window
 
 MAX_DEPTH = 64
+
+_MAX_MACRO, _MAX_MACROS = 1 << 12, 4  # bytes; remembered of each kind
+
+
+def _layouts() -> dict[tuple[int, bool], Layout]:
+    """Return the layouts of the items of every wanted sequence, by its tag and whether VR is implicit."""
+    found = {}
+    waiting = list(NESTED.values())
+    while waiting:
+        sequence = waiting.pop()
+        for implicit in (False, True):
+            found[sequence.tag, implicit] = Layout(implicit, frozenset((CHARSET, *sequence.within)))
+        waiting += [inner for inner in sequence.within.values() if inner.within]
+    return found
+
+
+_LAYOUTS = _layouts()
+_SKIPPED = {implicit: Layout(implicit, (CHARSET,)) for implicit in (False, True)}  # items of no interest
 
 
 def skip_sequence(window: Window, position: int, *, implicit: bool) -> int:
@@ -50,7 +70,7 @@ def skip_sequence(window: Window, position: int, *, implicit: bool) -> int:
             implicit, end, within = enclosing.pop()
         else:
             raise Fallback("item_expected")
-        position, opened = _walk_item(window, position, end, (), implicit=within)
+        position, opened = _walk_item(window, position, end, (), _SKIPPED[within])
         if opened is not None:
             check_open(window, position, opened.tag, opened.vr)
             enclosing.append((implicit, end, within))
@@ -73,32 +93,48 @@ def _item_header(window: Window, position: int) -> tuple[int, int, int]:
 
 
 def _walk_item(
-    window: Window, position: int, end: int, stops: Container[int], *, implicit: bool
+    window: Window, position: int, end: int, stops: Container[int], layout: Layout
 ) -> tuple[int, Element | None]:
     """Walk one item to its end, or up to the value of a sequence of undefined length or of a tag among `stops`."""
-    data, base, safe = window.data, window.base, window.safe
-    for count in range(window.budget):
+    implicit, steps = layout.implicit, layout.steps
+    data, base, budget = window.data, window.base, window.budget
+    safe = min(window.safe, end - base)
+    while budget > 0:
+        pos = position - base
+        step = steps.get(data[pos : pos + 8])
+        if step:
+            _, _, size, elements, check, expected, _, _ = step
+            if pos + size <= safe:
+                headers = expected if check is None else check(data, pos)
+                if headers == expected:
+                    position += size
+                    budget -= elements
+                    continue
+                layout.shorten(data, pos, headers)
+        elif step is None and pos < safe:
+            layout.learn(data, pos, safe)
         if position >= end:
             if position > end:
                 raise Fallback("item_length")
-            window.budget -= count
+            window.budget = budget
             return position, None
-        pos = position - base
-        if pos > safe:
+        if pos > window.safe:
             window.move(position)
-            data, base, safe, pos = window.data, window.base, window.safe, 0
+            data, base, pos = window.data, window.base, 0
+            safe = min(window.safe, end - base)
+        budget -= 1
         group, element, length = unpack_implicit(data, pos)
         if group == 0xFFFE:
             if element != ITEM_END & 0xFFFF or length or end != OPEN_END:
                 raise Fallback("stray_delimiter")
-            window.budget -= count
+            window.budget = budget
             return position + 8, None
         tag, vr = group << 16 | element, b""
         position += 8
         if not implicit:
             vr, length, position = _explicit_header(data, pos, length, position)
         if length == UNDEFINED or tag in stops:
-            window.budget -= count
+            window.budget = budget
             return position, Element(tag, vr, length, base + pos)
         if tag == CHARSET:
             _check_charset(window, position, length, vr)
@@ -177,11 +213,12 @@ def _item(
     window: Window, position: int, end: int, wanted: Wanted, codec: str | None, *, implicit: bool
 ) -> tuple[Item, int]:
     item: Item = {}
+    within, layout = wanted.within, _LAYOUTS[wanted.tag, implicit]
     while True:
-        position, element = _walk_item(window, position, end, wanted.within, implicit=implicit)
+        position, element = _walk_item(window, position, end, within, layout)
         if element is None:
             return item, position
-        column = wanted.within.get(element.tag)
+        column = within.get(element.tag)
         if column is None or column.within:
             if element.vr not in (b"", b"SQ") and (column or element.length != UNDEFINED):
                 raise Fallback("value_representation")
@@ -189,12 +226,29 @@ def _item(
                 check_open(window, position, element.tag, element.vr)
                 position = skip_sequence(window, position, implicit=implicit)
                 continue
-            value, position = read_items(window, position, element.length, column, codec, implicit=implicit)
+            value, position = _macro(window, position, element, column, codec)
         else:
             value, position = _leaf(window, position, element, column, codec, item)
         if column.name in item:
             raise Fallback("tag_order")
         item[column.name] = Value(value)
+
+
+def _macro(window: Window, position: int, element: Element, column: Wanted, codec: str | None) -> tuple[Any, int]:
+    """Read a sequence within an item: most macros of a functional group are the same in frame after frame."""
+    known = column.explicit if element.vr else column.implicit
+    start = element.start - window.base
+    for raw, (items, its_codec, cost) in known.items():
+        if window.data.startswith(raw, start) and its_codec == codec:
+            window.budget -= cost
+            return items, element.start + len(raw)
+    base, budget = window.base, window.budget
+    items, stop = read_items(window, position, element.length, column, codec, implicit=not element.vr)
+    if window.base == base and stop - element.start <= _MAX_MACRO:
+        if len(known) >= _MAX_MACROS:
+            del known[next(iter(known))]
+        known[window.data[start : stop - base]] = items, codec, budget - window.budget
+    return items, stop
 
 
 def _leaf(

@@ -1,10 +1,15 @@
-"""Layouts: the headers of one series are alike, so elements seen to follow each other are passed in one step."""
+"""Layouts: the headers of one series are alike, so elements seen before are passed in one step.
+
+A step is one element, or a run of elements that were seen to follow each other, found by the header it begins with:
+tag, VR and length. It holds no values: nothing in it tells of a patient.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any
 
 from cohort.readers.dicom_elements import (
     FIRST_PIXELS,
@@ -19,99 +24,109 @@ from cohort.readers.dicom_elements import (
     unpack_length,
 )
 
-_MAX_RUN = 24  # elements
+_KEY = 8  # bytes: group, element, VR and length, or group, element and length
+_MAX_RUN = 64  # elements
 _MAX_RUN_SIZE = 1 << 12  # bytes
-_MAX_RUNS = 2048
+_MAX_STEPS = 4096
+
+Values = Callable[[bytes, int], tuple[Any, ...]]
+Run = tuple[int, int, int, int, Values | None, tuple[bytes, ...], tuple[Wanted, ...], Values]
+"""First tag, last tag, size, number of elements, what unpacks their headers (None: the first eight bytes are all of
+them), these headers, the columns they fill, what unpacks the values of these."""
+
+Step = Run | tuple[()] | None
+"""None: seen, but not yet learned, for what is seen once may never come again. Empty: not worth learning."""
+
+_Element = tuple[int, bytes, int, int]
+"""Tag, header, where what is kept of the element begins, size."""
 
 
-class _Run(NamedTuple):
-    """Elements seen to follow each other, with their lengths: where all headers are the same, one step passes all."""
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Steps known in one kind of place.
 
-    steps: tuple[_Step, ...]
-    first: int
-    last: int
-    elements: int
-    size: int
-    headers: Callable[[bytes, int], tuple[Any, ...]]
-    expected: tuple[bytes, ...]
-    columns: tuple[Wanted, ...]
-    values: Callable[[bytes, int], tuple[Any, ...]]
+    Parameters
+    ----------
+    implicit : bool
+        Elements have no VR.
+    stops : container of int
+        Tags that are looked at one by one.
+    wanted : mapping of int to Wanted
+        Elements of which the values are kept.
+    steps : dict
+        By the first eight bytes.
+    """
 
+    implicit: bool
+    stops: Container[int]
+    wanted: Mapping[int, Wanted] = field(default_factory=dict)
+    steps: dict[bytes, Step] = field(default_factory=dict)
 
-class _Step(NamedTuple):
-    """One element of a run: its header, where what is kept of it begins, and its size."""
+    def learn(self, data: bytes, pos: int, safe: int) -> None:
+        """Learn the step that begins at `pos`, where one like it was seen before."""
+        key = data[pos : pos + _KEY]
+        if key not in self.steps:
+            if len(self.steps) >= _MAX_STEPS:
+                self.steps.clear()
+            self.steps[key] = None
+            return
+        self._keep(key, self._run_at(data, pos, safe))
 
-    tag: int
-    header: bytes
-    kept: int
-    size: int
+    def shorten(self, data: bytes, pos: int, headers: tuple[bytes, ...]) -> None:
+        """Cut a run to those of its elements that stand at `pos`, where `headers` were found in their places."""
+        key = data[pos : pos + _KEY]
+        run = self.steps[key]
+        assert run
+        same = next(number for number, header in enumerate(headers) if header != run[5][number])
+        self._keep(key, self._run_at(data, pos, pos + run[2])[:same])
 
+    def _keep(self, key: bytes, elements: list[_Element]) -> None:
+        if not elements:
+            self.steps[key] = ()
+            return
+        headers = Struct("<" + "".join(f"{len(header)}s{size - len(header)}x" for _, header, _, size in elements))
+        kept = "".join(
+            f"{start}x{size - start}s" if tag in self.wanted else f"{size}x" for tag, _, start, size in elements
+        )
+        columns = tuple(self.wanted[tag] for tag, *_ in elements if tag in self.wanted)
+        values = Struct("<" + kept)
+        expected = tuple(header for _, header, _, _ in elements)
+        complete = len(elements) == 1 and len(expected[0]) == _KEY
+        self.steps[key] = (
+            elements[0][0], elements[-1][0], values.size, len(elements),
+            None if complete else headers.unpack_from, expected, columns, values.unpack_from,
+        )  # fmt: skip
 
-def _new_run(steps: tuple[_Step, ...]) -> _Run:
-    headers = Struct("<" + "".join(f"{len(step.header)}s{step.size - len(step.header)}x" for step in steps))
-    kept = "".join(f"{step.kept}x{step.size - step.kept}s" if step.tag in WANTED else f"{step.size}x" for step in steps)
-    columns = tuple(WANTED[step.tag] for step in steps if step.tag in WANTED)
-    first, last = (steps[0].tag, steps[-1].tag) if steps else (0, 0)
-    expected = tuple(step.header for step in steps)
-    values = Struct("<" + kept)
-    return _Run(steps, first, last, len(steps), values.size, headers.unpack_from, expected, columns, values.unpack_from)
+    def _run_at(self, data: bytes, pos: int, safe: int) -> list[_Element]:
+        """Return the elements that begin at `pos`: what a walk would pass without a second look."""
+        elements: list[_Element] = []
+        size, last = 0, META_LAST
+        while len(elements) < _MAX_RUN:
+            element = self._element(data, pos)
+            if element is None or not last < element[0] < FIRST_PIXELS or element[0] in self.stops:
+                break
+            size += element[3]
+            if size > _MAX_RUN_SIZE or pos + element[3] > safe:
+                break
+            elements.append(element)
+            last, pos = element[0], pos + element[3]
+        return elements
 
-
-_SEEN = _new_run(())
-_NO_RUN = _new_run(())
-# By the first header. They hold tags, VRs and lengths, no values: nothing tells of a patient.
-explicit_runs: dict[bytes, _Run] = {}
-implicit_runs: dict[bytes, _Run] = {}
-
-
-def known_run(runs: dict[bytes, _Run], data: bytes, pos: int, safe: int, last: int) -> _Run | None:
-    """Return a run that stands at `pos`, or None: then one element has to be walked."""
-    key = data[pos : pos + 8]
-    run = runs.get(key)
-    if run is None:  # what is seen once may never come again
-        if len(runs) >= _MAX_RUNS:
-            runs.clear()
-        runs[key] = _SEEN
-        return None
-    if run is _SEEN:
-        run = runs[key] = _learned(data, pos, safe, implicit=runs is implicit_runs)
-    if not run.elements or run.first <= last or pos + run.size > safe:
-        return None
-    headers = run.headers(data, pos)
-    if headers == run.expected:
-        return run
-    same = next(number for number, header in enumerate(headers) if header != run.expected[number])
-    runs[key] = _new_run(run.steps[:same]) if same > 2 else _NO_RUN
-    return None
-
-
-def _learned(data: bytes, pos: int, safe: int, *, implicit: bool) -> _Run:
-    """Return the run that begins at `pos`: what the walk would pass without a second look."""
-    steps: list[_Step] = []
-    size, last = 0, META_LAST
-    while len(steps) < _MAX_RUN:
-        step = _step(data, pos, implicit=implicit)
-        if step is None or not last < step.tag < FIRST_PIXELS or step.tag in NESTED:
-            break
-        size += step.size
-        if size > _MAX_RUN_SIZE or pos + step.size > safe:
-            break
-        steps.append(step)
-        last, pos = step.tag, pos + step.size
-    return _new_run(tuple(steps)) if len(steps) > 2 else _NO_RUN
-
-
-def _step(data: bytes, pos: int, *, implicit: bool) -> _Step | None:
-    group, element, length = unpack_implicit(data, pos)
-    header, kept = 8, 8
-    if not implicit:
-        kept, vr = 4, data[pos + 4 : pos + 6]
-        if vr in SHORT:
-            length >>= 16
-        elif vr in LONG:
-            length, header = unpack_length(data, pos + 8)[0], 12
-        else:
+    def _element(self, data: bytes, pos: int) -> _Element | None:
+        group, element, length = unpack_implicit(data, pos)
+        header, kept = _KEY, _KEY
+        if not self.implicit:
+            kept, vr = 4, data[pos + 4 : pos + 6]
+            if vr in SHORT:
+                length >>= 16
+            elif vr in LONG:
+                length, header = unpack_length(data, pos + 8)[0], 12
+            else:
+                return None
+        if length == UNDEFINED:
             return None
-    if length == UNDEFINED:
-        return None
-    return _Step(group << 16 | element, data[pos : pos + header], kept, header + length)
+        return group << 16 | element, data[pos : pos + header], kept, header + length
+
+
+EXPLICIT = Layout(False, NESTED, WANTED)
+IMPLICIT = Layout(True, NESTED, WANTED)

@@ -7,7 +7,7 @@ reads the object instead. Both give the same row.
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from pydicom.uid import (
     AllTransferSyntaxes,
@@ -50,11 +50,7 @@ from cohort.readers.dicom_items import (
     read_items,
     skip_sequence,
 )
-from cohort.readers.dicom_layouts import (
-    explicit_runs,
-    implicit_runs,
-    known_run,
-)
+from cohort.readers.dicom_layouts import EXPLICIT, IMPLICIT
 from cohort.readers.dicom_window import Window
 from cohort.schema import Status
 
@@ -73,7 +69,13 @@ _IMPLICIT_SYNTAX = ImplicitVRLittleEndian.encode()
 _REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
 _REQUIRED_WITH_PIXELS = ("Rows", "Columns", "BitsAllocated")
 
-Found = list[tuple[Wanted, bytes]]
+class Found(NamedTuple):
+    """Wanted elements in the order of their tags: of each the column, and VR, length and value, or the value alone."""
+
+    columns: list[Wanted]
+    keys: list[bytes]
+
+
 Pixels = tuple[int, int | None, int]
 
 
@@ -162,15 +164,24 @@ def _read_meta(window: Window) -> tuple[bytes, int]:
 
 def _walk_explicit(window: Window, start: int) -> tuple[Found, Pixels | None]:
     """Walk a dataset in explicit VR; what is found is kept as VR, length and value."""
-    wanted, short_vrs, runs = WANTED, SHORT, explicit_runs  # locals are faster
+    layout, steps, short_vrs, wanted = EXPLICIT, EXPLICIT.steps, SHORT, WANTED  # locals are faster
     data, safe, pos, last, budget = window.data, window.safe, start, META_LAST, MAX_ELEMENTS
-    found: Found = []
+    found = Found([], [])
+    columns, keys = found
     while budget > 0:
-        run = known_run(runs, data, pos, safe, last)
-        if run is not None:
-            found += zip(run.columns, run.values(data, pos), strict=True)
-            last, pos, budget = run.last, pos + run.size, budget - run.elements
-            continue
+        step = steps.get(data[pos : pos + 8])
+        if step:
+            first, final, size, elements, check, expected, held, values = step
+            if last < first and pos + size <= safe:
+                headers = expected if check is None else check(data, pos)
+                if headers == expected:
+                    columns += held
+                    keys += values(data, pos)
+                    last, pos, budget = final, pos + size, budget - elements
+                    continue
+                layout.shorten(data, pos, headers)
+        elif step is None:
+            layout.learn(data, pos, safe)
         budget -= 1
         group, element, vr, length = unpack_explicit(data, pos)
         tag = group << 16 | element
@@ -192,8 +203,8 @@ def _walk_explicit(window: Window, start: int) -> tuple[Found, Pixels | None]:
         else:
             raise Fallback("value_representation")
         if tag in wanted:
-            column = wanted[tag]
-            found.append((column, data[pos + 4 : stop] if stop <= safe else _raw(window, pos + 4, stop)))
+            columns.append(wanted[tag])
+            keys.append(data[pos + 4 : stop] if stop <= safe else _raw(window, pos + 4, stop))
         if stop > safe:
             stop = window.advance(stop)
             data, safe = window.data, window.safe
@@ -203,17 +214,26 @@ def _walk_explicit(window: Window, start: int) -> tuple[Found, Pixels | None]:
 
 def _walk_implicit(window: Window, start: int) -> tuple[Found, Pixels | None]:
     """Walk a dataset in implicit VR; of what is found the value is kept."""
-    wanted, nested = WANTED, NESTED
+    layout, steps, wanted, nested = IMPLICIT, IMPLICIT.steps, WANTED, NESTED
     data, safe, pos, last, budget = window.data, window.safe, start, META_LAST, MAX_ELEMENTS
     if looks_explicit(data, pos):
         raise Fallback("value_representation")
-    found: Found = []
+    found = Found([], [])
+    columns, keys = found
     while budget > 0:
-        run = known_run(implicit_runs, data, pos, safe, last)
-        if run is not None:
-            found += zip(run.columns, run.values(data, pos), strict=True)
-            last, pos, budget = run.last, pos + run.size, budget - run.elements
-            continue
+        step = steps.get(data[pos : pos + 8])
+        if step:
+            first, final, size, elements, check, expected, held, values = step
+            if last < first and pos + size <= safe:
+                headers = expected if check is None else check(data, pos)
+                if headers == expected:
+                    columns += held
+                    keys += values(data, pos)
+                    last, pos, budget = final, pos + size, budget - elements
+                    continue
+                layout.shorten(data, pos, headers)
+        elif step is None:
+            layout.learn(data, pos, safe)
         budget -= 1
         group, element, length = unpack_implicit(data, pos)
         tag = group << 16 | element
@@ -229,8 +249,8 @@ def _walk_implicit(window: Window, start: int) -> tuple[Found, Pixels | None]:
             continue
         stop = pos + 8 + length
         if tag in wanted:
-            column = wanted[tag]
-            found.append((column, data[pos + 8 : stop] if stop <= safe else _raw(window, pos + 8, stop)))
+            columns.append(wanted[tag])
+            keys.append(data[pos + 8 : stop] if stop <= safe else _raw(window, pos + 8, stop))
         if stop > safe:
             stop = window.advance(stop)
             data, safe = window.data, window.safe
@@ -297,7 +317,7 @@ def _values(found: Found, *, implicit: bool) -> Row:
     row: Row = {}
     empty: list[Wanted] = []
     codec = _codec(found, implicit=implicit)
-    for column, key in found:
+    for column, key in zip(*found, strict=True):
         memo = column.implicit if implicit else column.explicit
         value = memo.get(key, MISSING)
         if value is MISSING:
@@ -313,9 +333,9 @@ def _values(found: Found, *, implicit: bool) -> Row:
 
 def _codec(found: Found, *, implicit: bool) -> str | None:
     """Return the codec of text: SpecificCharacterSet comes first, for no wanted tag is smaller."""
-    if not found or found[0][0].tag != CHARSET:
+    if not found.columns or found.columns[0].tag != CHARSET:
         return "latin-1"
-    key = found[0][1]
+    key = found.keys[0]
     if implicit:
         return codec_of(key)
     if key[:2] != b"CS":
