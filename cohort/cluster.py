@@ -110,7 +110,7 @@ def _client(options: ClusterOptions) -> Client:
         n_workers=options.workers or os.cpu_count() or 1,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # any free port: another cluster may have the usual one
         silence_logs=50,
     )
     client = Client(cluster)

@@ -125,10 +125,9 @@ def _read_shards(
 ) -> list[tuple[Artefact, dict[str, Any]]]:
     import dask.bag
 
-    numbers = range(len(manifest))
-    bag = dask.bag.from_sequence(numbers, npartitions=len(manifest))
-    names = [artefact.path for artefact in manifest]
-    bag = bag.map_partitions(partial(_read_partition, run=run, names=names, config=config))
+    shards = [(number, artefact.path) for number, artefact in enumerate(manifest)]
+    bag = dask.bag.from_sequence(shards, npartitions=len(shards))
+    bag = bag.map_partitions(partial(_read_partition, run=run, config=config))
     total = sum(artefact.rows or 0 for artefact in manifest)
     done = n_bytes = 0
     parts = []
@@ -142,9 +141,9 @@ def _read_shards(
 
 
 def _read_partition(
-    numbers: Iterable[int], *, run: RunFolder, names: list[str], config: Config
+    shards: Iterable[tuple[int, str]], *, run: RunFolder, config: Config
 ) -> list[tuple[int, Artefact, dict[str, Any]]]:
-    return [(number, *_read_shard(run, number, names[number], config)) for number in numbers]
+    return [(number, *_read_shard(run, number, name, config)) for number, name in shards]
 
 
 def _read_shard(run: RunFolder, number: int, manifest_name: str, config: Config) -> tuple[Artefact, dict[str, Any]]:
@@ -157,69 +156,62 @@ def _read_shard(run: RunFolder, number: int, manifest_name: str, config: Config)
     if artefact is not None:
         table = pq.read_table(run.path / name, columns=["size", "status", "reason", "format", "is_image"])
         return artefact, _counts(table)
-    table = _parse_shard(pq.read_table(run.path / manifest_name).to_pylist(), config)
-    return run.write_table(name, table), _counts(table)
+    table = _parse_shard(pq.read_table(run.path / manifest_name), config)
+    return run.write_table(name, table, plain=True), _counts(table)
 
 
-def _parse_shard(objects: list[dict[str, Any]], config: Config) -> pa.Table:
-    import pyarrow as pa
+_LISTED = ("source", "path", "path_raw", "size", "modified")
 
+
+def _parse_shard(objects: pa.Table, config: Config) -> pa.Table:
+    """Read the objects of one shard of the manifest; return their rows of `files`."""
     from cohort.readers import forget, without_warnings
 
-    columns: dict[str, list[Any]] = {name: [] for name in FILES.names}
+    sources: dict[str, Source] = {}
     with without_warnings():
-        for entry in objects:
-            row = _row(entry, config)
-            for name, values in columns.items():
-                values.append(row.get(name))
+        rows = [_row(entry, sources, config) for entry in objects.drop_columns("modified").to_pylist()]
     forget()
-    if len(columns["path"]) != len(objects):
-        raise ConservationError("a shard lost rows")
-    schema = FILES.arrow()
-    try:
-        return pa.table(columns, schema=schema)
-    except (pa.ArrowException, OverflowError, UnicodeError, ValueError, TypeError):
-        # One value that no column can hold must not cost the shard: its row says so, the others stay.
-        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        return pa.concat_tables([_one_row(row, schema) for row in rows])
+    return _table(objects.select(_LISTED), rows)
 
 
-def _one_row(row: Row, schema: pa.Schema) -> pa.Table:
-    """Return one row as a table; where a value does not fit its column, what was listed and the reason."""
+def _table(listed: pa.Table, rows: list[Row]) -> pa.Table:
+    """Put what was listed and what was read beside each other, column by column."""
     import pyarrow as pa
 
+    if len(rows) != listed.num_rows:
+        raise ConservationError("a shard lost rows")
+    columns: dict[str, Any] = {name: listed[name] for name in _LISTED}
+    columns |= {name: [row.get(name) for row in rows] for name in FILES.names if name not in columns}
     try:
-        return pa.table({name: [value] for name, value in row.items()}, schema=schema)
+        return pa.table(columns, schema=FILES.arrow())
     except (pa.ArrowException, OverflowError, UnicodeError, ValueError, TypeError):
-        kept = {name: row[name] for name in ("source", "path", "path_raw", "size", "modified", "format")}
-        kept |= {"status": Status.REJECTED, "reason": "value_out_of_range", "is_image": False}
-        return pa.table({name: [kept.get(name)] for name in schema.names}, schema=schema)
+        if len(rows) > 1:  # one value that no column can hold must not cost the shard
+            return pa.concat_tables([_table(listed.slice(i, 1), [row]) for i, row in enumerate(rows)])
+        kept = {"status": Status.REJECTED, "reason": "value_out_of_range", "is_image": False}
+        return _table(listed, [kept | {"format": rows[0].get("format")}])
 
 
-def _row(entry: dict[str, Any], config: Config) -> Row:
-    """Read one object; whatever happens becomes a row."""
-    listed = {name: entry[name] for name in ("source", "path", "path_raw", "size", "modified")}
+def _row(entry: dict[str, Any], sources: dict[str, Source], config: Config) -> Row:
+    """Read one object; whatever happens becomes a row. Sources that are open are kept in `sources`."""
     try:
-        found = _found(entry, config)
+        return _found(entry, sources, config)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # also a panic of a decoder written in Rust, or StopIteration, which ends a bag
-        found = {
-            "status": Status.REJECTED,
-            "reason": f"unparsable_header: {type(error).__name__}",
-            "is_image": False,
-        }
-    return listed | found
+        reason = f"unparsable_header: {type(error).__name__}"
+        return {"status": Status.REJECTED, "reason": reason, "is_image": False}
 
 
-def _found(entry: dict[str, Any], config: Config) -> Row:
+def _found(entry: dict[str, Any], sources: dict[str, Source], config: Config) -> Row:
     if entry["problem"] == "not_regular_file":
         return {"status": Status.REJECTED, "reason": "not_regular_file", "is_image": False}
     if entry["problem"] is not None:
         return {"status": Status.UNREADABLE, "reason": entry["problem"], "is_image": False}
     from cohort.readers import read_header
 
-    source = open_source(entry["source"])
+    source = sources.get(entry["source"])
+    if source is None:
+        source = sources[entry["source"]] = open_source(entry["source"])
     path: bytes = entry["path_raw"]
     try:
         with source.open(path) as file:

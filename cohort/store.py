@@ -205,15 +205,26 @@ class RunFolder:
 
     # -- writing -------------------------------------------------------------------------------------------
 
-    def write_table(self, name: str, table: pa.Table, delta: Sequence[str] = ()) -> Artefact:
+    def write_table(self, name: str, table: pa.Table, *, delta: Sequence[str] = (), plain: bool = False) -> Artefact:
         """Write one Parquet file below OUT, atomically; the same table gives the same bytes.
 
-        Lists of ascending integers named in `delta` are stored as differences.
+        Parameters
+        ----------
+        name : str
+            Path below OUT.
+        table : pa.Table
+            The rows.
+        delta : sequence of str
+            Lists of ascending integers, stored as differences.
+        plain : bool
+            Neither dictionaries nor statistics: parts of many columns are written in half the time, no larger.
         """
         import pyarrow.parquet as pq
 
         def write(temporary: Path) -> None:
             options: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
+            if plain:
+                options |= {"compression_level": 1, "use_dictionary": False, "write_statistics": False}
             if delta:
                 options["use_dictionary"] = [name for name in table.column_names if name not in delta]
                 options["column_encoding"] = {f"{name}.list.element": "DELTA_BINARY_PACKED" for name in delta}

@@ -282,7 +282,7 @@ def test_every_scheduler_gives_the_same_bytes(
 def test_an_address_of_a_scheduler_gives_the_same_bytes(run_out: Path, truth: PhantomTruth, tmp_path: Path) -> None:
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         pipeline.run([str(truth.root)], tmp_path / "out", config_with(cluster.scheduler_address))
     assert digests(tmp_path / "out") == digests(run_out)
 

@@ -96,23 +96,14 @@ def _walk_item(
     window: Window, position: int, end: int, stops: Container[int], layout: Layout
 ) -> tuple[int, Element | None]:
     """Walk one item to its end, or up to the value of a sequence of undefined length or of a tag among `stops`."""
-    implicit, steps = layout.implicit, layout.steps
-    data, base, budget = window.data, window.base, window.budget
+    implicit, data, base, budget = layout.implicit, window.data, window.base, window.budget
     safe = min(window.safe, end - base)
     while budget > 0:
-        pos = position - base
-        step = steps.get(data[pos : pos + 8])
-        if step:
-            _, _, size, elements, check, expected, _, _ = step
-            if pos + size <= safe:
-                headers = expected if check is None else check(data, pos)
-                if headers == expected:
-                    position += size
-                    budget -= elements
-                    continue
-                layout.shorten(data, pos, headers)
-        elif step is None and pos < safe:
-            layout.learn(data, pos, safe)
+        pos, passed = layout.skip_known(data, position - base, safe)
+        position = base + pos
+        budget -= passed
+        if budget <= 0:
+            break
         if position >= end:
             if position > end:
                 raise Fallback("item_length")

@@ -62,7 +62,49 @@ class Layout:
     wanted: Mapping[int, Wanted] = field(default_factory=dict)
     steps: dict[bytes, Step] = field(default_factory=dict)
 
-    def learn(self, data: bytes, pos: int, safe: int) -> None:
+    def read_known(
+        self, data: bytes, pos: int, safe: int, last: int, found: tuple[list[Wanted], list[bytes]]
+    ) -> tuple[int, int, int]:
+        """Pass the steps known from `pos` on, and keep what is wanted of them.
+
+        Returns
+        -------
+        tuple of int
+            Where the next element begins, the last tag passed, and how many elements were.
+        """
+        steps, count, (columns, keys) = self.steps, 0, found
+        while step := steps.get(data[pos : pos + _KEY]):
+            first, final, size, elements, check, expected, held, values = step
+            if last >= first or pos + size > safe:
+                return pos, last, count
+            headers = expected if check is None else check(data, pos)
+            if headers != expected:
+                self._shorten(data, pos, headers)
+                return pos, last, count
+            columns += held
+            keys += values(data, pos)
+            last, pos, count = final, pos + size, count + elements
+        if step is None:
+            self._learn(data, pos, safe)
+        return pos, last, count
+
+    def skip_known(self, data: bytes, pos: int, safe: int) -> tuple[int, int]:
+        """Pass the steps known from `pos` on; return where the next element begins, and how many were passed."""
+        steps, count = self.steps, 0
+        while step := steps.get(data[pos : pos + _KEY]):
+            _, _, size, elements, check, expected, _, _ = step
+            if pos + size > safe:
+                return pos, count
+            headers = expected if check is None else check(data, pos)
+            if headers != expected:
+                self._shorten(data, pos, headers)
+                return pos, count
+            pos, count = pos + size, count + elements
+        if step is None and pos < safe:
+            self._learn(data, pos, safe)
+        return pos, count
+
+    def _learn(self, data: bytes, pos: int, safe: int) -> None:
         """Learn the step that begins at `pos`, where one like it was seen before."""
         key = data[pos : pos + _KEY]
         if key not in self.steps:
@@ -72,7 +114,7 @@ class Layout:
             return
         self._keep(key, self._run_at(data, pos, safe))
 
-    def shorten(self, data: bytes, pos: int, headers: tuple[bytes, ...]) -> None:
+    def _shorten(self, data: bytes, pos: int, headers: tuple[bytes, ...]) -> None:
         """Cut a run to those of its elements that stand at `pos`, where `headers` were found in their places."""
         key = data[pos : pos + _KEY]
         run = self.steps[key]

@@ -27,7 +27,6 @@ from cohort.readers.dicom_elements import (
     LONG,
     META_LAST,
     META_START,
-    MISSING,
     NESTED,
     PIXEL_VRS,
     PIXELS,
@@ -68,6 +67,7 @@ _EXPLICIT_SYNTAXES = frozenset(
 _IMPLICIT_SYNTAX = ImplicitVRLittleEndian.encode()
 _REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
 _REQUIRED_WITH_PIXELS = ("Rows", "Columns", "BitsAllocated")
+
 
 class Found(NamedTuple):
     """Wanted elements in the order of their tags: of each the column, and VR, length and value, or the value alone."""
@@ -164,25 +164,14 @@ def _read_meta(window: Window) -> tuple[bytes, int]:
 
 def _walk_explicit(window: Window, start: int) -> tuple[Found, Pixels | None]:
     """Walk a dataset in explicit VR; what is found is kept as VR, length and value."""
-    layout, steps, short_vrs, wanted = EXPLICIT, EXPLICIT.steps, SHORT, WANTED  # locals are faster
+    read_known, short_vrs, wanted = EXPLICIT.read_known, SHORT, WANTED  # locals are faster
     data, safe, pos, last, budget = window.data, window.safe, start, META_LAST, MAX_ELEMENTS
     found = Found([], [])
-    columns, keys = found
     while budget > 0:
-        step = steps.get(data[pos : pos + 8])
-        if step:
-            first, final, size, elements, check, expected, held, values = step
-            if last < first and pos + size <= safe:
-                headers = expected if check is None else check(data, pos)
-                if headers == expected:
-                    columns += held
-                    keys += values(data, pos)
-                    last, pos, budget = final, pos + size, budget - elements
-                    continue
-                layout.shorten(data, pos, headers)
-        elif step is None:
-            layout.learn(data, pos, safe)
-        budget -= 1
+        pos, last, passed = read_known(data, pos, safe, last, found)
+        budget -= passed + 1
+        if budget < 0:
+            break
         group, element, vr, length = unpack_explicit(data, pos)
         tag = group << 16 | element
         if not last < tag < FIRST_PIXELS:
@@ -203,8 +192,8 @@ def _walk_explicit(window: Window, start: int) -> tuple[Found, Pixels | None]:
         else:
             raise Fallback("value_representation")
         if tag in wanted:
-            columns.append(wanted[tag])
-            keys.append(data[pos + 4 : stop] if stop <= safe else _raw(window, pos + 4, stop))
+            found.columns.append(wanted[tag])
+            found.keys.append(data[pos + 4 : stop] if stop <= safe else _raw(window, pos + 4, stop))
         if stop > safe:
             stop = window.advance(stop)
             data, safe = window.data, window.safe
@@ -214,27 +203,16 @@ def _walk_explicit(window: Window, start: int) -> tuple[Found, Pixels | None]:
 
 def _walk_implicit(window: Window, start: int) -> tuple[Found, Pixels | None]:
     """Walk a dataset in implicit VR; of what is found the value is kept."""
-    layout, steps, wanted, nested = IMPLICIT, IMPLICIT.steps, WANTED, NESTED
+    read_known, wanted, nested = IMPLICIT.read_known, WANTED, NESTED
     data, safe, pos, last, budget = window.data, window.safe, start, META_LAST, MAX_ELEMENTS
     if looks_explicit(data, pos):
         raise Fallback("value_representation")
     found = Found([], [])
-    columns, keys = found
     while budget > 0:
-        step = steps.get(data[pos : pos + 8])
-        if step:
-            first, final, size, elements, check, expected, held, values = step
-            if last < first and pos + size <= safe:
-                headers = expected if check is None else check(data, pos)
-                if headers == expected:
-                    columns += held
-                    keys += values(data, pos)
-                    last, pos, budget = final, pos + size, budget - elements
-                    continue
-                layout.shorten(data, pos, headers)
-        elif step is None:
-            layout.learn(data, pos, safe)
-        budget -= 1
+        pos, last, passed = read_known(data, pos, safe, last, found)
+        budget -= passed + 1
+        if budget < 0:
+            break
         group, element, length = unpack_implicit(data, pos)
         tag = group << 16 | element
         if not last < tag < FIRST_PIXELS:
@@ -249,8 +227,8 @@ def _walk_implicit(window: Window, start: int) -> tuple[Found, Pixels | None]:
             continue
         stop = pos + 8 + length
         if tag in wanted:
-            columns.append(wanted[tag])
-            keys.append(data[pos + 8 : stop] if stop <= safe else _raw(window, pos + 8, stop))
+            found.columns.append(wanted[tag])
+            found.keys.append(data[pos + 8 : stop] if stop <= safe else _raw(window, pos + 8, stop))
         if stop > safe:
             stop = window.advance(stop)
             data, safe = window.data, window.safe
@@ -315,16 +293,14 @@ def _nested_row(nested: dict[str, Value], row: Row) -> Row:
 
 def _values(found: Found, *, implicit: bool) -> Row:
     row: Row = {}
-    empty: list[Wanted] = []
     codec = _codec(found, implicit=implicit)
     for column, key in zip(*found, strict=True):
         memo = column.implicit if implicit else column.explicit
-        value = memo.get(key, MISSING)
-        if value is MISSING:
-            value = new_value(column, key, codec, row, memo)
-        if value is None:
-            empty.append(column)
-        row[column.name] = value
+        try:
+            row[column.name] = memo[key]
+        except KeyError:
+            row[column.name] = new_value(column, key, codec, row, memo)
+    empty = [column for column in found.columns if row[column.name] is None] if None in row.values() else []
     empty.sort(key=lambda column: column.order)
     row["empty_tags"] = [column.name for column in empty] or None
     row["unparsed"] = None
