@@ -1,71 +1,64 @@
-"""Measure what one DICOM header costs: the walker, the pydicom path, and a naive Dask bag, on the same files.
+"""Measure what the header scan costs, against pydicom and against a naive Dask pipeline on the same files.
 
-Run as `python benchmarks/headers.py [FOLDER] [--files N] [--rounds N]`. Every round runs all methods in random
-order in this process, with a warm file cache and the walker's memory of values cleared; a ratio is the median of
-the ratios within the rounds. CPU time counts, not wall time: other load on the machine disturbs it less.
+`scripts/bench headers [FOLDER] [--files N]` multiplies the DICOM files of FOLDER (phantom series where none is
+given) to N files, each copy with identifiers of its own, and measures
+
+- warm: every round takes its own share of the files and runs all methods on it, in random order, in this process.
+  CPU time counts, not wall time: other load on the machine disturbs it less. A ratio is the median of those within
+  the rounds.
+- cold: the page cache is dropped before each pass (as root; without, the passes are left out). Wall time counts.
+- a manifest of `--rows` made-up objects, planned and submitted to a local cluster: the graph and the client's memory.
+
+The naive pipeline is `bag.from_sequence(paths).map(row of dcmread(stop_before_pixels)).to_dataframe().to_parquet`.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import gc
 import os
 import platform
 import random
+import resource
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import dask
 import dask.bag
+import distributed
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pydicom
 
-from cohort.errors import RejectedError
-from cohort.phantom import make_series
-from cohort.readers import dicom, dicom_walker, without_warnings
+import cohort
+from benchmarks._corpus import dicom_files, multiply, phantoms
+from cohort import headers
+from cohort.cluster import connect
+from cohort.config import ClusterOptions, Config
+from cohort.readers import forget, read_header, without_warnings
 from cohort.readers.base import HEAD_BYTES
-from cohort.schema import DICOM_COLUMNS, FILES
+from cohort.schema import DICOM_COLUMNS
+from cohort.sources import ObjectRef, open_sources
+from cohort.store import RunFolder
 
 _GZIP_LIMIT = 1 << 30
 _NAMES = [column.name for column in DICOM_COLUMNS]
-_BASE = "pydicom"
-_BAG_FILES = 1000  # the naive bag is slow: it gets no more than these
-_BAG_PARTITION = 250  # files; the default of 100 partitions would cost more than the reading itself
+_NAIVE, _SCAN, _READ = "naive bag to Parquet", "cohort scan, to committed Parquet", "open and read 16 KiB"
+_PYDICOM, _WALK, _LIST = "dcmread(stop_before_pixels) alone", "cohort rows alone", "list"
+_NAIVE_PARTITION = 250  # files; the default of 100 partitions costs more where they are small
+_DROP = Path("/proc/sys/vm/drop_caches")
 
 Row = dict[str, Any]
-
-
-def _pydicom_row(path: str) -> Row:
-    with open(path, "rb", buffering=HEAD_BYTES) as file:
-        return _by_pydicom(file, os.fstat(file.fileno()).st_size, file.read(HEAD_BYTES))
-
-
-def _by_pydicom(file: Any, size: int, head: bytes) -> Row:
-    try:
-        return dicom.read_header(file, size, head, gzipped=False, gzip_limit=_GZIP_LIMIT)
-    except RejectedError as rejection:
-        return {"status": "rejected", "reason": rejection.reason}
-
-
-def _walker_row(path: str) -> Row:
-    with open(path, "rb", buffering=HEAD_BYTES) as file:
-        size, head = os.fstat(file.fileno()).st_size, file.read(HEAD_BYTES)
-        try:
-            return dicom_walker.walk_header(file, size, head)
-        except dicom_walker.Fallback as fallback:
-            return _by_pydicom(file, size, head) | {"fallback_reason": fallback.reason}
-
-
-def _read_head(path: str) -> Row:
-    with open(path, "rb", buffering=HEAD_BYTES) as file:
-        return {"size": len(file.read(HEAD_BYTES))}
+Measured = dict[str, list[float]]
 
 
 def _naive_row(path: str) -> Row:
@@ -73,126 +66,228 @@ def _naive_row(path: str) -> Row:
     row: Row = {"path": path}
     for name in _NAMES:
         try:
-            row[name] = str(dataset[name].value)
+            value = dataset.get(name)
+            row[name] = None if value is None else str(value)
         except Exception:
             row[name] = None
     return row
 
 
-def _plain(read: Callable[[str], Row]) -> Callable[[Sequence[str], Path], None]:
-    def run(paths: Sequence[str], _out: Path) -> None:
-        for path in paths:
-            read(path)
+def _naive(folder: Path, out: Path) -> None:
+    meta = pd.DataFrame({name: pd.Series(dtype="string") for name in ("path", *_NAMES)})
+    paths = [os.path.join(base, name) for base, _, names in os.walk(folder) for name in names]
+    bag = dask.bag.from_sequence(paths, partition_size=_NAIVE_PARTITION).map(_naive_row)
+    bag.to_dataframe(meta=meta).to_parquet(str(out / "naive"))
+
+
+def _scan(folder: Path, out: Path) -> None:
+    (out / "run").mkdir()
+    headers.scan(RunFolder(out / "run"), open_sources([str(folder)]), Config())
+
+
+def _each(read: Callable[[str], Any]) -> Callable[[Path, Path], None]:
+    def run(folder: Path, _out: Path) -> None:
+        for base, _, names in os.walk(folder):
+            for name in names:
+                read(os.path.join(base, name))
 
     return run
 
 
-def _walker_to_parquet(paths: Sequence[str], out: Path) -> None:
-    columns: dict[str, list[Any]] = {name: [] for name in FILES.names}
-    for path in paths:
-        row = _walker_row(path)
-        for name, values in columns.items():
-            values.append(row.get(name))
-    pq.write_table(pa.table(columns, schema=FILES.arrow()), out / "walker.parquet", compression="zstd")
+def _row(path: str) -> Row:
+    with open(path, "rb", buffering=HEAD_BYTES) as file:
+        size = os.fstat(file.fileno()).st_size
+        return read_header(file, size, path, neighbour=lambda _name, _limit: None, gzip_limit=_GZIP_LIMIT)
 
 
-def _naive_bag(paths: Sequence[str], out: Path) -> None:
-    meta = pd.DataFrame({name: pd.Series(dtype="string") for name in ("path", *_NAMES)})
-    with dask.config.set(scheduler="synchronous"):
-        bag = dask.bag.from_sequence(list(paths), partition_size=_BAG_PARTITION).map(_naive_row)
-        bag.to_dataframe(meta=meta).to_parquet(str(out / "naive"))
+def _rows(folder: Path, out: Path) -> None:
+    _each(_row)(folder, out)
+    forget()
 
 
-_METHODS: dict[str, Callable[[Sequence[str], Path], None]] = {
-    _BASE: _plain(_pydicom_row),
-    "walker": _plain(_walker_row),
-    "walker, to Parquet": _walker_to_parquet,
-    "naive bag, to Parquet": _naive_bag,
-    "open and read 16 KiB": _plain(_read_head),
+def _read_head(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    os.read(descriptor, HEAD_BYTES)
+    os.close(descriptor)
+
+
+def _list(folder: Path, _out: Path) -> None:
+    for source in open_sources([str(folder)]):
+        for _ in source.list():
+            pass
+
+
+_METHODS: dict[str, Callable[[Path, Path], None]] = {
+    _NAIVE: _naive,
+    _PYDICOM: _each(lambda path: pydicom.dcmread(path, stop_before_pixels=True, force=True)),
+    _SCAN: _scan,
+    _WALK: _rows,
+    _LIST: _list,
+    _READ: _each(_read_head),
 }
 
 
-def _cost(name: str, paths: Sequence[str]) -> float:
-    """Return microseconds of CPU per file of one pass."""
-    if name.startswith("naive"):
-        paths = paths[:_BAG_FILES]
-    dicom_walker.clear()
-    with tempfile.TemporaryDirectory() as out:
-        start = time.process_time()
-        _METHODS[name](paths, Path(out))
-        return (time.process_time() - start) / len(paths) * 1e6
+def _cost(method: str, folder: Path, files: int, clock: Callable[[], float]) -> float:
+    """Return microseconds per file of one pass over a folder."""
+    gc.collect()
+    with tempfile.TemporaryDirectory() as out, dask.config.set(scheduler="synchronous"):
+        start = clock()
+        _METHODS[method](folder, Path(out))
+        return (clock() - start) / files * 1e6
 
 
-def _files(folder: Path, limit: int) -> list[str]:
-    """Choose DICOM files of a folder; the same ones for the same folder."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with open(path, "rb") as file:
-                if file.read(132)[128:] == b"DICM":
-                    found.append(str(path))
-    random.Random(0).shuffle(found)
-    return found[:limit]
-
-
-def _fallbacks(paths: Sequence[str]) -> Counter[str]:
-    return Counter(row["fallback_reason"] for row in map(_walker_row, paths) if "fallback_reason" in row)
-
-
-def measure(paths: Sequence[str], rounds: int) -> dict[str, list[float]]:
-    """Return the cost per file of every method in every round."""
-    costs: dict[str, list[float]] = {name: [] for name in _METHODS}
+def _warm(shares: Sequence[Path]) -> Measured:
+    """Return the CPU time per file of every method on every share of the files."""
+    costs: Measured = {name: [] for name in _METHODS}
     order = list(_METHODS)
-    for name in order:
-        _cost(name, paths[:50])  # imports and caches
-    for number in range(rounds):
+    for number, share in enumerate(shares):
+        files = sum(len(names) for _, _, names in os.walk(share))
+        _cost(_READ, share, files, time.process_time)  # into the cache
         random.Random(number).shuffle(order)
         for name in order:
-            costs[name].append(_cost(name, paths))
+            costs[name].append(_cost(name, share, files, time.process_time))
     return costs
 
 
-def table(costs: dict[str, list[float]]) -> str:
-    """Return the result as Markdown; `x` is how many times cheaper than pydicom."""
-    lines = ["| method | CPU us/file [min-max] | files/s/core | x [min-max] |", "|---|---|---|---|"]
+def _cold(shares: Sequence[Path]) -> Measured:
+    """Return the wall time per file of the scan and of reading the heads, with an empty page cache."""
+    costs: Measured = {_READ: [], _SCAN: []}
+    for number, share in enumerate(shares):
+        files = sum(len(names) for _, _, names in os.walk(share))
+        for name in (_READ, _SCAN) if number % 2 else (_SCAN, _READ):
+            os.sync()
+            _DROP.write_text("3", encoding="ascii")
+            costs[name].append(_cost(name, share, files, time.perf_counter))
+    return costs
+
+
+def _ratios(costs: Measured, over: str, under: str) -> str:
+    ratios = [a / b for a, b in zip(costs[over], costs[under], strict=True)]
+    return f"{statistics.median(ratios):.1f} [{min(ratios):.1f}-{max(ratios):.1f}]"
+
+
+def _table(costs: Measured, unit: str) -> str:
+    lines = [f"| | {unit} us/file [min-max] | files/s |", "|---|---|---|"]
     for name, values in costs.items():
         middle = statistics.median(values)
-        ratios = [base / value for base, value in zip(costs[_BASE], values, strict=True)]
-        lines.append(
-            f"| {name} | {middle:.0f} [{min(values):.0f}-{max(values):.0f}] | {1e6 / middle:.0f} "
-            f"| {statistics.median(ratios):.1f} [{min(ratios):.1f}-{max(ratios):.1f}] |"
-        )
+        lines.append(f"| {name} | {middle:.0f} [{min(values):.0f}-{max(values):.0f}] | {1e6 / middle:,.0f} |")
     return "\n".join(lines)
 
 
+def _breakdown(costs: Measured) -> str:
+    middle = {name: statistics.median(values) for name, values in costs.items()}
+    rest = middle[_SCAN] - middle[_WALK] - middle[_LIST]
+    return (
+        f"Of the scan's {middle[_SCAN]:.0f} us: list {middle[_LIST]:.0f}, open and read {middle[_READ]:.0f}, "
+        f"walk and convert {middle[_WALK] - middle[_READ]:.0f}, tables, Parquet and commit {rest:.0f}."
+    )
+
+
+def _fallbacks(folder: Path) -> str:
+    rows = [_row(str(path)) for path in dicom_files(folder)]
+    reasons = Counter(row["fallback_reason"] for row in rows if row.get("fallback_reason"))
+    return f"Fallbacks to pydicom: {reasons.total() / len(rows):.1%} of {len(rows)} {dict(reasons.most_common())}"
+
+
+# -- a large manifest ----------------------------------------------------------------------------------------
+
+
+class _MadeUp:
+    """A source of objects that do not exist: listing and planning are measured, not reading."""
+
+    def __init__(self, root: Path, objects: int) -> None:
+        self.root, self._objects = str(root), objects
+
+    def list(self) -> Iterator[ObjectRef]:
+        for number in range(self._objects):
+            yield ObjectRef(
+                b"site-%03d/patient-%05d/series/%07d.dcm" % (number % 100, number // 300, number), 1 << 19, 0
+            )
+
+
+def _plan(rows: int) -> None:
+    """Scan a made-up source on a local cluster; print the graph's size and the memory of this process."""
+    graphs: list[int] = []
+    completed = headers.completed
+
+    def measured(bag: dask.bag.Bag) -> Iterator[Any]:
+        graphs.append(len(distributed.protocol.pickle.dumps(dict(bag.dask))))
+        return completed(bag)
+
+    headers.completed = measured
+    with tempfile.TemporaryDirectory() as folder:
+        out, root = Path(folder) / "run", Path(folder) / "source"
+        out.mkdir()
+        root.mkdir()
+        with connect(ClusterOptions()):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            start = time.perf_counter()
+            record = headers.scan(RunFolder(out), [_MadeUp(root, rows)], Config())
+            seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"{record['counts']['objects']:,} rows: graph {max(graphs) / 1e6:.2f} MB, client {peak:.0f} MB at its peak "
+        f"({before:.0f} MB before), {seconds:.0f} s to list, plan, submit and write all rows (no file exists)"
+    )
+
+
+# -- command line --------------------------------------------------------------------------------------------
+
+
+def _shares(folder: Path, rounds: int) -> list[Path]:
+    """Part the trees below a folder into as many folders as there are rounds."""
+    trees = sorted(folder.iterdir())
+    rounds = min(rounds, len(trees))
+    for number in range(rounds):
+        share = folder / f"share-{number}"
+        share.mkdir()
+        for tree in trees[number::rounds]:
+            tree.rename(share / tree.name)
+    return sorted(folder.iterdir())
+
+
 def main() -> None:
-    """Measure, and print a table."""
+    """Measure, and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", nargs="?", type=Path, help="DICOM files; a phantom series where there is none")
-    parser.add_argument("--files", type=int, default=1000, help="at most so many files (default: 1000)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds (default: 5)")
+    parser.add_argument("folder", nargs="?", type=Path, help="DICOM files to multiply; phantoms where there is none")
+    parser.add_argument("--files", type=int, default=6000, help="so many files in all (default: 6000)")
+    parser.add_argument("--rounds", type=int, default=4, help="rounds (default: 4)")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the manifest (default: 1000000; 0: none)")
+    parser.add_argument("--work", type=Path, help="folder for the files (default: the system's)")
+    parser.add_argument("--plan", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as made, without_warnings():
-        folder = options.folder
-        if folder is None:
-            folder = Path(made) / "phantom"
-            make_series(folder, files=options.files)
-        paths = _files(folder, options.files)
-        if not paths:
-            parser.error(f"no DICOM file in {folder}")
-        costs, reasons = measure(paths, options.rounds), _fallbacks(paths)
-    versions = {"Python": platform.python_version(), "pydicom": pydicom.__version__, "dask": dask.__version__}
-    versions |= {"pyarrow": pa.__version__, "parser": dicom_walker.PARSER}
-    corpus = "phantom series" if options.folder is None else "files of a folder"
-    print(f"{datetime.date.today()}: {len(paths)} {corpus}, {options.rounds} rounds, warm cache; ", end="")
+    if options.plan:
+        _plan(options.plan)
+        return
+    work = Path(tempfile.mkdtemp(dir=options.work))
+    try:
+        if options.folder is None:
+            phantoms(work, options.files)
+        else:
+            multiply(options.folder, work, options.files)
+        _report(options, _shares(work, options.rounds))
+    finally:
+        shutil.rmtree(work)
+
+
+def _report(options: argparse.Namespace, shares: list[Path]) -> None:
+    versions = {"cohort": cohort.__version__, "Python": platform.python_version(), "pydicom": pydicom.__version__}
+    versions |= {"dask": dask.__version__, "pyarrow": pa.__version__, "pandas": pd.__version__}
+    corpus = "phantom files" if options.folder is None else "files multiplied from a folder"
+    print(f"{datetime.date.today()}: {options.files:,} {corpus}, {len(shares)} rounds; ", end="")
     print(", ".join(f"{name} {version}" for name, version in versions.items()), end="\n\n")
-    print(table(costs))
-    naive = [
-        slow / fast for slow, fast in zip(costs["naive bag, to Parquet"], costs["walker, to Parquet"], strict=True)
-    ]
-    print(f"\nTo Parquet, naive bag against walker: {statistics.median(naive):.1f}x", end=" ")
-    print(f"[{min(naive):.1f}-{max(naive):.1f}]")
-    print(f"Fallbacks: {reasons.total() / len(paths):.1%} {dict(reasons.most_common())}")
+    with without_warnings():
+        print(_fallbacks(shares[0] if options.folder is None else options.folder), end="\n\n")
+        warm = _warm(shares)
+        print(_table(warm, "warm, CPU"), end="\n\n")
+        print(f"Naive pipeline / cohort scan, per core, warm: {_ratios(warm, _NAIVE, _SCAN)}x. {_breakdown(warm)}\n")
+        if os.access(_DROP, os.W_OK):
+            cold = _cold(shares)
+            print(_table(cold, "cold, wall"), end="\n\n")
+            print(f"Cohort scan / reading 16 KiB, cold: {_ratios(cold, _SCAN, _READ)}x\n")
+    sys.stdout.flush()
+    if options.rows:
+        subprocess.run([sys.executable, "-m", "benchmarks.headers", "--plan", str(options.rows)], check=True)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,8 @@ EXTRA_SHARED = {
     "SpacingBetweenSlices": "PixelMeasuresSequence",
 }
 
+_MACROS = sorted({macro for macros in PLACES.values() for macro in macros} | set(EXTRA_SHARED.values()))
+
 
 def functional_groups(dataset: Dataset, row: Row) -> Row:
     """Read shared and per-frame functional groups.
@@ -80,11 +82,13 @@ def functional_groups(dataset: Dataset, row: Row) -> Row:
     frames = max(1, row.get("NumberOfFrames") or 1)
     if frames > _MOST_FRAMES:
         frames = len(per_frame)
+    groups = [shared, *per_frame[:frames]]
+    items = {macro: [_first(group, macro) for group in groups] for macro in _MACROS}
     found: Row = {}
     for column in FRAME_COLUMNS:
         name = column.name.removeprefix("frame_")
-        values = _per_frame(name, shared, per_frame, frames)
-        if all(value is None for value in values):
+        values = _per_frame(name, items, frames)
+        if values is None:
             continue
         found[column.name] = _flattened(name, column.type, values)
         top = _TOP_LEVEL.get(name)
@@ -92,17 +96,42 @@ def functional_groups(dataset: Dataset, row: Row) -> Row:
             found[top] = values[0]
     for name, macro in EXTRA_SHARED.items():
         if row.get(name) is None:
-            values = [_lookup(group, (macro,), name) for group in (shared, *per_frame[:1])]
-            found[name] = next((value for value in values if value is not None), None)
+            found[name] = next((value for value in _plain_values(name, items[macro][:2]) if value is not None), None)
     return found
 
 
-def _per_frame(name: str, shared: Dataset | None, per_frame: list[Dataset], frames: int) -> list[Any]:
-    places = PLACES[name]
-    common = _lookup(shared, places, name)
-    own = [_lookup(group, places, name) for group in per_frame[:frames]]
+def _per_frame(name: str, items: dict[str, list[Dataset | None]], frames: int) -> list[Any] | None:
+    """Return the value of each frame, its own or the shared one; None where no frame has any."""
+    values: list[Any] = []
+    for macro in PLACES[name]:
+        found = _plain_values(name, items[macro])
+        values = [f if v is None else v for v, f in zip(values, found, strict=True)] if values else found
+    common, *own = values
+    if common is None and own.count(None) == len(own):
+        return None
     own += [None] * (frames - len(own))
     return [common if value is None else value for value in own]
+
+
+def _plain_values(name: str, items: list[Dataset | None]) -> list[Any]:
+    """Return the values of one attribute in macros; those of a macro that many frames share are made once."""
+    seen: dict[int, Any] = {}
+    values = []
+    for item in items:
+        key = id(item)
+        if key not in seen:
+            seen[key] = _plain_value(name, item)
+        values.append(seen[key])
+    return values
+
+
+def _plain_value(name: str, item: Dataset | None) -> Any:
+    if item is None or name not in item:
+        return None
+    try:
+        return _plain(item[name].value, name)
+    except Exception:
+        return None
 
 
 def _flattened(name: str, kind: str, values: list[Any]) -> list[Any]:
@@ -113,17 +142,6 @@ def _flattened(name: str, kind: str, values: list[Any]) -> list[Any]:
     for value in values:
         flat += value if value is not None and len(value) == width else [fill] * width
     return flat
-
-
-def _lookup(group: Dataset | None, macros: tuple[str, ...], name: str) -> Any:
-    for macro in macros:
-        item = _first(group, macro)
-        if item is not None and name in item:
-            try:
-                return _plain(item[name].value, name)
-            except Exception:
-                return None
-    return None
 
 
 def _plain(value: Any, name: str) -> Any:
@@ -155,8 +173,12 @@ def _items(dataset: Dataset | None, keyword: str) -> list[Dataset]:
 
 
 def _first(dataset: Dataset | None, keyword: str) -> Dataset | None:
-    items = _items(dataset, keyword)
-    return items[0] if items else None
+    if dataset is None or keyword not in dataset:
+        return None
+    try:
+        return next(iter(dataset[keyword].value or ()), None)
+    except Exception:
+        return None
 
 
 _TWO_DIMENSIONAL = 1  # RegionSpatialFormat, PS3.3 C.8.5.5.1.1

@@ -13,8 +13,6 @@ from cohort.readers.dicom_elements import (
     ITEM,
     ITEM_END,
     LONG,
-    MISSING,
-    NESTED,
     OPEN_END,
     SEQUENCE_END,
     SEQUENCE_VRS,
@@ -24,11 +22,11 @@ from cohort.readers.dicom_elements import (
     Item,
     Value,
     Wanted,
-    new_value,
     unpack_implicit,
     unpack_length,
 )
-from cohort.readers.dicom_layouts import Layout
+from cohort.readers.dicom_layouts import Layout, looks_explicit
+from cohort.readers.dicom_macros import MACROS, Macros, leaf_value
 from cohort.readers.dicom_window import Window
 
 MAX_DEPTH = 64
@@ -36,19 +34,6 @@ MAX_DEPTH = 64
 _MAX_MACRO, _MAX_MACROS = 1 << 12, 4  # bytes; remembered of each kind
 
 
-def _layouts() -> dict[tuple[int, bool], Layout]:
-    """Return the layouts of the items of every wanted sequence, by its tag and whether VR is implicit."""
-    found = {}
-    waiting = list(NESTED.values())
-    while waiting:
-        sequence = waiting.pop()
-        for implicit in (False, True):
-            found[sequence.tag, implicit] = Layout(implicit, frozenset((CHARSET, *sequence.within)))
-        waiting += [inner for inner in sequence.within.values() if inner.within]
-    return found
-
-
-_LAYOUTS = _layouts()
 _SKIPPED = {implicit: Layout(implicit, (CHARSET,)) for implicit in (False, True)}  # items of no interest
 
 
@@ -160,11 +145,6 @@ def _check_charset(window: Window, position: int, length: int, vr: bytes) -> Non
     codec_of(window.read(position, position + length))
 
 
-def looks_explicit(data: bytes, pos: int) -> bool:
-    """Tell whether capitals stand where a VR would, as pydicom does."""
-    return 0x40 < data[pos + 4] < 0x5B and 0x40 < data[pos + 5] < 0x5B
-
-
 def _require_sequence(window: Window, position: int, tag: int) -> None:
     """Make sure that an element of undefined length in implicit VR is a sequence to pydicom too."""
     try:
@@ -204,9 +184,11 @@ def _item(
     window: Window, position: int, end: int, wanted: Wanted, codec: str | None, *, implicit: bool
 ) -> tuple[Item, int]:
     item: Item = {}
-    within, layout = wanted.within, _LAYOUTS[wanted.tag, implicit]
+    within, macros = wanted.within, MACROS[wanted.tag, implicit]
     while True:
-        position, element = _walk_item(window, position, end, within, layout)
+        if macros.inner:
+            position = _known_macros(window, position, macros, codec, item)
+        position, element = _walk_item(window, position, end, within, macros.layout)
         if element is None:
             return item, position
         column = within.get(element.tag)
@@ -225,37 +207,40 @@ def _item(
         item[column.name] = Value(value)
 
 
+def _known_macros(window: Window, position: int, macros: Macros, codec: str | None, item: Item) -> int:
+    """Read macros like those seen before, as long as there are; return where the next element begins."""
+    data, base, end = window.data, window.base, window.end
+    while inner := macros.inner.get(data[position - base : position - base + 4]):
+        known = inner.find(data, position - base, end, codec)
+        if known is None:
+            break
+        if inner.sequence.name in item:
+            raise Fallback("tag_order")
+        item[inner.sequence.name] = Value(known.items)
+        window.budget -= known.cost
+        position += known.size
+    return position
+
+
 def _macro(window: Window, position: int, element: Element, column: Wanted, codec: str | None) -> tuple[Any, int]:
-    """Read a sequence within an item: most macros of a functional group are the same in frame after frame."""
-    known = column.explicit if element.vr else column.implicit
-    start = element.start - window.base
-    for raw, (items, its_codec, cost) in known.items():
-        if window.data.startswith(raw, start) and its_codec == codec:
-            window.budget -= cost
-            return items, element.start + len(raw)
-    base, budget = window.base, window.budget
-    items, stop = read_items(window, position, element.length, column, codec, implicit=not element.vr)
-    if window.base == base and stop - element.start <= _MAX_MACRO:
-        if len(known) >= _MAX_MACROS:
-            del known[next(iter(known))]
-        known[window.data[start : stop - base]] = items, codec, budget - window.budget
+    """Read a sequence within an item."""
+    implicit = not element.vr
+    macros, base, budget = MACROS[column.tag, implicit], window.base, window.budget
+    known = macros.find(window.data, element.start - base, window.end, codec)
+    if known is not None:
+        window.budget -= known.cost
+        return known.items, element.start + known.size
+    items, stop = read_items(window, position, element.length, column, codec, implicit=implicit)
+    if window.base == base and stop - base <= window.end:
+        macros.remember(window.data[element.start - base : stop - base], items, codec, budget - window.budget)
     return items, stop
 
 
 def _leaf(
     window: Window, position: int, element: Element, column: Wanted, codec: str | None, item: Item
 ) -> tuple[Any, int]:
-    """Read one value, in the shape that pydicom would give it."""
     stop = position + element.length
     if column.tag == CHARSET or stop > window.size:
         raise Fallback("charset" if column.tag == CHARSET else "length_beyond_end")
     key = window.read(element.start + 4 if element.vr else position, stop)
-    memo = column.explicit if element.vr else column.implicit
-    value = memo.get(key, MISSING)
-    if value is MISSING:
-        value = new_value(column, key, codec, item, memo)
-    if isinstance(value, list) and len(value) < 2:
-        if value and column.kind != "list<string>":
-            raise Fallback("value")
-        value = value[0] if value else None
-    return value, stop
+    return leaf_value(column, key, codec, item, implicit=not element.vr), stop

@@ -144,7 +144,7 @@ class Layout:
         elements: list[_Element] = []
         size, last = 0, META_LAST
         while len(elements) < _MAX_RUN:
-            element = self._element(data, pos)
+            element = self.element(data, pos)
             if element is None or not last < element[0] < FIRST_PIXELS or element[0] in self.stops:
                 break
             size += element[3]
@@ -154,7 +154,8 @@ class Layout:
             last, pos = element[0], pos + element[3]
         return elements
 
-    def _element(self, data: bytes, pos: int) -> _Element | None:
+    def element(self, data: bytes, pos: int) -> tuple[int, bytes, int, int] | None:
+        """Return tag, header, where what is kept begins, and size; None where the length is undefined."""
         group, element, length = unpack_implicit(data, pos)
         header, kept = _KEY, _KEY
         if not self.implicit:
@@ -168,6 +169,11 @@ class Layout:
         if length == UNDEFINED:
             return None
         return group << 16 | element, data[pos : pos + header], kept, header + length
+
+
+def looks_explicit(data: bytes, pos: int) -> bool:
+    """Tell whether capitals stand where a VR would, as pydicom does."""
+    return 0x40 < data[pos + 4] < 0x5B and 0x40 < data[pos + 5] < 0x5B
 
 
 EXPLICIT = Layout(False, NESTED, WANTED)

@@ -45,11 +45,10 @@ from cohort.readers.dicom_elements import (
 from cohort.readers.dicom_frames import functional_groups, ultrasound_spacing
 from cohort.readers.dicom_items import (
     check_open,
-    looks_explicit,
     read_items,
     skip_sequence,
 )
-from cohort.readers.dicom_layouts import EXPLICIT, IMPLICIT
+from cohort.readers.dicom_layouts import EXPLICIT, IMPLICIT, looks_explicit
 from cohort.readers.dicom_window import Window
 from cohort.schema import Status
 
