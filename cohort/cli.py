@@ -124,6 +124,9 @@ _sources = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...
 _run_folder = click.argument("out", type=click.Path(path_type=Path), metavar="OUT")
 
 
+_SCANNING = ("include", "exclude", "follow_links", "extra_tags")
+
+
 def _scan_options(command: Any) -> Any:
     options = (
         click.option(
@@ -134,6 +137,14 @@ def _scan_options(command: Any) -> Any:
         ),
         click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out paths that match. Repeatable."),
         click.option("--follow-links", is_flag=True, default=None, help="Follow links to directories; loops are cut."),
+        click.option(
+            "--extra-tag",
+            "extra_tags",
+            multiple=True,
+            metavar="KEYWORD|gggg,eeee",
+            help="Add a DICOM attribute as a column of files/: a keyword, e.g. StationName, or group and element in "
+            "hexadecimal, private ones too, e.g. 0019,100C. Only the top level of an object is looked at. Repeatable.",
+        ),
     )
     return functools.reduce(lambda found, option: option(found), reversed(options), command)
 
@@ -224,7 +235,7 @@ def run(
     config = _configured(
         config_file,
         _cluster(options),
-        scan={name: options[name] or None for name in ("include", "exclude", "follow_links")},
+        scan={name: options[name] or None for name in _SCANNING},
         ingest={"pixels": False if options["no_pixels"] else None},
         reduce={"group_by": options["group_by"] or None},
     )
@@ -250,7 +261,7 @@ def scan(
     """List and read headers."""
     from cohort import pipeline
 
-    scanning = {name: options[name] or None for name in ("include", "exclude", "follow_links")}
+    scanning = {name: options[name] or None for name in _SCANNING}
     config = _configured(config_file, _cluster(options), scan=scanning)
     with _progress() as progress:
         info = pipeline.scan(sources, out, config, restart=restart, progress=progress)

@@ -32,6 +32,9 @@ class ScanOptions:
         Globs on the path below the root. Objects that match no `include` (if any) or some `exclude` are not listed.
     gzip_limit_mib : int
         Largest size to which a gzipped DICOM object is inflated.
+    extra_tags : tuple of str
+        Further attributes of DICOM objects that become columns of `files/`: keywords, or `gggg,eeee` in hexadecimal.
+        Only the top level of an object is looked at.
     """
 
     shard_size: int = 2000
@@ -39,6 +42,7 @@ class ScanOptions:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     gzip_limit_mib: int = 1024
+    extra_tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cohort.cluster import Progress
     from cohort.config import Config
     from cohort.readers import Row
+    from cohort.schema import Table
     from cohort.sources import Source
     from cohort.store import RunFolder
 
@@ -162,33 +163,32 @@ def _read_shard(run: RunFolder, number: int, manifest_name: str, config: Config)
 
 _LISTED = ("source", "path", "path_raw", "size", "modified")
 
-
 def _parse_shard(objects: pa.Table, config: Config) -> pa.Table:
     """Read the objects of one shard of the manifest; return their rows of `files`."""
-    from cohort.readers import forget, without_warnings
+    from cohort.readers import asked_columns, forget, without_warnings
 
     sources: dict[str, Source] = {}
     with without_warnings():
         rows = [_row(entry, sources, config) for entry in objects.drop_columns("modified").to_pylist()]
     forget()
-    return _table(objects.select(_LISTED), rows)
+    return _table(objects.select(_LISTED), rows, FILES.with_columns(asked_columns(config.scan)))
 
 
-def _table(listed: pa.Table, rows: list[Row]) -> pa.Table:
+def _table(listed: pa.Table, rows: list[Row], files: Table) -> pa.Table:
     """Put what was listed and what was read beside each other, column by column."""
     import pyarrow as pa
 
     if len(rows) != listed.num_rows:
         raise ConservationError("a shard lost rows")
     columns: dict[str, Any] = {name: listed[name] for name in _LISTED}
-    columns |= {name: [row.get(name) for row in rows] for name in FILES.names if name not in columns}
+    columns |= {name: [row.get(name) for row in rows] for name in files.names if name not in columns}
     try:
-        return pa.table(columns, schema=FILES.arrow())
+        return pa.table(columns, schema=files.arrow())
     except (pa.ArrowException, OverflowError, UnicodeError, ValueError, TypeError):
         if len(rows) > 1:  # one value that no column can hold must not cost the shard
-            return pa.concat_tables([_table(listed.slice(i, 1), [row]) for i, row in enumerate(rows)])
+            return pa.concat_tables([_table(listed.slice(i, 1), [row], files) for i, row in enumerate(rows)])
         kept = {"status": Status.REJECTED, "reason": "value_out_of_range", "is_image": False}
-        return _table(listed, [kept | {"format": rows[0].get("format")}])
+        return _table(listed, [kept | {"format": rows[0].get("format")}], files)
 
 
 def _row(entry: dict[str, Any], sources: dict[str, Source], config: Config) -> Row:
@@ -207,7 +207,7 @@ def _found(entry: dict[str, Any], sources: dict[str, Source], config: Config) ->
         return {"status": Status.REJECTED, "reason": "not_regular_file", "is_image": False}
     if entry["problem"] is not None:
         return {"status": Status.UNREADABLE, "reason": entry["problem"], "is_image": False}
-    from cohort.readers import read_header
+    from cohort.readers import extra_columns, read_header
 
     source = sources.get(entry["source"])
     if source is None:
@@ -221,6 +221,7 @@ def _found(entry: dict[str, Any], sources: dict[str, Source], config: Config) ->
                 os.fsdecode(os.path.basename(path)),
                 neighbour=partial(_neighbour, source, os.path.dirname(path)),
                 gzip_limit=config.scan.gzip_limit_mib << 20,
+                extra=extra_columns(config.scan.extra_tags),
             )
     except OSError as error:
         if error.errno in _VANISHED:

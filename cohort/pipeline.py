@@ -133,12 +133,13 @@ def _from_source(
 
 def _check(roots: Sequence[str], folder: RunFolder, config: Config, *, restart: bool) -> list[Source]:
     """Raise MisuseError where the call cannot be carried out; nothing has been written then."""
+    from cohort.readers import asked_columns
     from cohort.reductions import check_groupings
 
     if not roots:
         raise SourceError("no source given; name at least one folder or file")
     folder.check_usable()
-    check_groupings(config.reduce.group_by)
+    check_groupings(config.reduce.group_by, (column.name for column in asked_columns(config.scan)))
     options = config.scan
     sources = open_sources(
         roots,
@@ -239,6 +240,8 @@ _STAGES: dict[str, Callable[..., dict[str, Any]]] = {
 
 def _record_start(folder: RunFolder, config: Config, sources: Sequence[str]) -> None:
     """Write `run.json` and `schema.json`: from here on OUT is a run folder."""
+    from cohort.readers import asked_columns
+
     info = folder.info()
     info |= {
         "format_version": schema.FORMAT_VERSION,
@@ -256,7 +259,7 @@ def _record_start(folder: RunFolder, config: Config, sources: Sequence[str]) -> 
         "stages": info.get("stages", {}),
     }
     folder.write_json("run.json", info)
-    folder.write_json("schema.json", schema.as_json())
+    folder.write_json("schema.json", schema.as_json(asked_columns(config.scan)))
 
 
 def _versions() -> dict[str, str]:

@@ -177,6 +177,24 @@ class RunFolder:
             if a["path"] == place or a["path"].startswith(place + "/")
         ]
 
+    def layout(self, table: str, columns: Sequence[str] | None = None) -> pa.Schema:
+        """Return the Arrow schema of a table as this run has it, with the columns it was asked for, or of some columns.
+
+        Raises
+        ------
+        KeyError
+            If there is no such column.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        known, parts = getattr(schema, table.upper()), self.parts(table)
+        if not parts or (columns is not None and set(columns) <= set(known.names)):
+            return known.arrow(columns)
+        fields = {field.name: field for field in (*pq.read_schema(parts[0]), *known.arrow())}
+        names = [*known.names, *(name for name in fields if name not in known.names)] if columns is None else columns
+        return pa.schema([fields[name] for name in names], metadata=known.arrow([]).metadata)
+
     def read(
         self, table: str, columns: Sequence[str] | None = None, volume_ids: Sequence[str] | None = None
     ) -> pa.Table:
@@ -185,7 +203,7 @@ class RunFolder:
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        wanted = getattr(schema, table.upper()).arrow(columns)
+        wanted = self.layout(table, columns)
         chosen = None
         if volume_ids is not None:
             chosen = pc.field("volume_id").isin(pa.array(list(volume_ids), pa.string()))

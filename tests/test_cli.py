@@ -61,6 +61,10 @@ def bad_calls(images: Path, out: Path) -> dict[str, tuple[list[str], str]]:
         "bad address": (["run", source, *to, "--scheduler", "fastest"], "--scheduler fastest"),
         "no scheduler file": (["run", source, *to, "--scheduler-file", "nowhere.json"], "does not exist"),
         "no such column": (["run", source, *to, "--group-by", "Colour"], "Colour"),
+        "no such tag": (["scan", source, *to, "--extra-tag", "0010,00zz"], "0010,00zz"),
+        "tag is a column": (["run", source, *to, "--extra-tag", "0008,0060"], "`Modality`"),
+        "tag is a sequence": (["run", source, *to, "--extra-tag", "ReferencedStudySequence"], "sequence"),
+        "tag is bulk data": (["run", source, *to, "--extra-tag", "0028,1201"], "bulk data"),
         "no workers": (["run", source, *to, "--workers", "0"], "workers"),
         "show nothing": (["show", str(out)], "not a run folder"),
         "assemble nothing": (["assemble", str(out)], "not a run folder"),
@@ -71,7 +75,8 @@ def bad_calls(images: Path, out: Path) -> dict[str, tuple[list[str], str]]:
 NAMES = (
     "missing source", "empty source", "nothing matches", "source twice", "source is a URL", "out holds something else",
     "out is a file", "unknown key", "wrong type", "not YAML", "no such config", "nobody listens", "bad address",
-    "no scheduler file", "no such column", "no workers", "show nothing", "assemble nothing", "demo into something else",
+    "no scheduler file", "no such column", "no such tag", "tag is a column", "tag is a sequence", "tag is bulk data",
+    "no workers", "show nothing", "assemble nothing", "demo into something else",
 )  # fmt: skip
 
 

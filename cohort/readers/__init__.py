@@ -20,10 +20,15 @@ from cohort.schema import Status
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cohort.config import ScanOptions
+    from cohort.schema import Column
+
 __all__ = [
     "FrameReader",
     "Neighbour",
     "Row",
+    "asked_columns",
+    "extra_columns",
     "forget",
     "key_of",
     "nifti_pair_names",
@@ -37,7 +42,29 @@ __all__ = [
 _BOMBS = ("too_many_elements", "too_deep")
 
 
-def read_header(file: BinaryIO, size: int, name: str, *, neighbour: Neighbour, gzip_limit: int) -> Row:
+def asked_columns(options: ScanOptions) -> tuple[Column, ...]:
+    """Return the columns that a scan adds to `files`; raises ConfigError for a tag no column can be made of."""
+    return extra_columns(options.extra_tags)
+
+
+def extra_columns(tags: tuple[str, ...]) -> tuple[Column, ...]:
+    """Return the columns of tags asked for; raises ConfigError for one that no column can be made of."""
+    if not tags:
+        return ()
+    from cohort.readers import dicom_tags
+
+    return dicom_tags.extra_columns(tags)
+
+
+def read_header(
+    file: BinaryIO,
+    size: int,
+    name: str,
+    *,
+    neighbour: Neighbour,
+    gzip_limit: int,
+    extra: tuple[Column, ...] = (),
+) -> Row:
     """Decide by content what an object is and read its header.
 
     Parameters
@@ -52,6 +79,8 @@ def read_header(file: BinaryIO, size: int, name: str, *, neighbour: Neighbour, g
         Reads the object beside this one that has the name given.
     gzip_limit : int
         Largest size, in bytes, to which a gzipped DICOM object is inflated.
+    extra : tuple of Column
+        Columns asked for beyond those of the data dictionary, as of `extra_columns`.
 
     Returns
     -------
@@ -64,7 +93,7 @@ def read_header(file: BinaryIO, size: int, name: str, *, neighbour: Neighbour, g
     container = "gzip" if is_gzip(head) else None
     inner = inflate_head(head) if container else head
     try:
-        row = _by_content(file, size, name, head, inner, neighbour, gzip_limit)
+        row = _by_content(file, size, name, head, inner, neighbour, gzip_limit, extra)
     except RejectedError as rejection:
         row = {"status": Status.REJECTED, "reason": rejection.reason, "is_image": False}
         row["format"] = _format(inner)
@@ -79,10 +108,11 @@ def _by_content(
     inner: bytes,
     neighbour: Neighbour,
     gzip_limit: int,
+    extra: tuple[Column, ...],
 ) -> Row:
     kind = _format(inner)
     if kind == "dicom":
-        return _read_dicom(file, size, head, gzipped=inner is not head, gzip_limit=gzip_limit)
+        return _read_dicom(file, size, head, gzipped=inner is not head, gzip_limit=gzip_limit, extra=extra)
     from cohort.readers import nifti
 
     if kind == "nifti":
@@ -92,19 +122,21 @@ def _by_content(
     return {"status": Status.NOT_IMAGING, "reason": "not_dicom_or_nifti", "is_image": False}
 
 
-def _read_dicom(file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_limit: int) -> Row:
+def _read_dicom(
+    file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_limit: int, extra: tuple[Column, ...]
+) -> Row:
     """Walk the header; what is odd is read by pydicom, and the row says why."""
     from cohort.readers import dicom, dicom_walker
 
     reason = "gzip"
     if not gzipped:
         try:
-            return dicom_walker.walk_header(file, size, head)
+            return dicom_walker.walk_header(file, size, head, extra)
         except dicom_walker.Fallback as fallback:
             reason = fallback.reason
     if reason in _BOMBS:
         raise RejectedError(reason)  # pydicom would take minutes or gigabytes over it
-    row = dicom.read_header(file, size, head, gzipped=gzipped, gzip_limit=gzip_limit)
+    row = dicom.read_header(file, size, head, gzipped=gzipped, gzip_limit=gzip_limit, extra=extra)
     return row | {"fallback_reason": reason}
 
 

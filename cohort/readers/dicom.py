@@ -8,21 +8,24 @@ import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
-from pydicom.tag import Tag
+from pydicom.sequence import Sequence
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
+from pydicom.valuerep import PersonName
 
 from cohort.errors import RejectedError
 from cohort.readers.base import Row, inflate, key_of, key_of_bytes
 from cohort.readers.dicom_frames import functional_groups, ultrasound_spacing
-from cohort.schema import DICOM_COLUMNS, Status
+from cohort.readers.dicom_tags import tag_of
+from cohort.schema import DICOM_COLUMNS, Column, Status
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+    from pydicom.tag import BaseTag
 
 # Reading is lenient: a value that breaks the rules of its VR is converted all the same, or kept as raw text.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -34,10 +37,18 @@ _UNDEFINED = 0xFFFFFFFF
 _LONG_VRS = (b"OB", b"OW", b"UN", b"OF", b"OD", b"OV")
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, None)
 _RAW_TEXT_LIMIT = 64  # enough to see what is wrong with a value
-_COLUMNS = [(column, Tag(column.name)) for column in DICOM_COLUMNS]
+_COLUMNS = tuple((column, tag_of(column)) for column in DICOM_COLUMNS)
 
 
-def read_header(file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_limit: int) -> Row:
+def read_header(
+    file: BinaryIO,
+    size: int,
+    head: bytes,
+    *,
+    gzipped: bool,
+    gzip_limit: int,
+    extra: tuple[Column, ...] = (),
+) -> Row:
     """Read one DICOM header up to the pixels.
 
     Parameters
@@ -52,6 +63,8 @@ def read_header(file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_l
         Whether the whole object is a gzip stream.
     gzip_limit : int
         Largest size, in bytes, to which it is inflated.
+    extra : tuple of Column
+        Columns asked for beyond those of the data dictionary.
 
     Returns
     -------
@@ -70,7 +83,7 @@ def read_header(file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_l
     dataset = _parse(file)
     pixels = _pixel_element(dataset, file)
     cut = pixels is None and _ends_inside_header(dataset, file, size)  # before values are converted
-    row = _values(dataset)
+    row = _values(dataset, (*_COLUMNS, *((column, tag_of(column)) for column in extra)))
     row |= {"format": "dicom", "parser": PARSER, "status": Status.OK}
     row["TransferSyntaxUID"] = _transfer_syntax(dataset)
     add_keys(row, stored, stored_size, head)
@@ -106,10 +119,10 @@ def _parse(file: BinaryIO) -> Dataset:
     return dataset
 
 
-def _values(dataset: Dataset) -> Row:
+def _values(dataset: Dataset, columns: tuple[tuple[Column, BaseTag], ...]) -> Row:
     row: Row = {}
     empty, unparsed = [], []
-    for column, tag in _COLUMNS:
+    for column, tag in columns:
         if tag not in dataset:
             continue
         raw = dataset.get_item(tag)
@@ -130,7 +143,7 @@ def _converted(value: Any, kind: str) -> Any:
     """Convert to the type of the column; None: empty, where the type cannot show it."""
     many = list(value) if isinstance(value, (MultiValue, list, tuple)) else None
     if kind.startswith("list<"):
-        single = [] if value is None or (isinstance(value, str) and value == "") else [value]
+        single = [] if value is None or (isinstance(value, (str, PersonName)) and not value) else [value]
         items = single if many is None else many
         return [_scalar(item, kind[5:-1]) for item in items]
     if many:
@@ -150,14 +163,16 @@ def _scalar(value: Any, kind: str) -> Any:
         return number
     if kind == "float64":
         return float(value)
-    if isinstance(value, bytes):
+    if isinstance(value, (bytes, Sequence)):
         raise TypeError("not text")
     return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _raw_text(raw: Any) -> str:
     value = raw.value
-    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    if isinstance(value, Sequence):
+        return f"sequence of {len(value)} items"
+    text = value[:_RAW_TEXT_LIMIT].decode("latin-1") if isinstance(value, bytes) else str(value)
     return text[:_RAW_TEXT_LIMIT].encode("utf-8", "backslashreplace").decode("utf-8")
 
 

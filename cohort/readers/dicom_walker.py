@@ -50,7 +50,7 @@ from cohort.readers.dicom_items import (
 )
 from cohort.readers.dicom_layouts import EXPLICIT, IMPLICIT, looks_explicit
 from cohort.readers.dicom_window import Window
-from cohort.schema import Status
+from cohort.schema import Column, Status
 
 __all__ = ["PARSER", "Fallback", "clear", "walk_header"]
 
@@ -78,7 +78,7 @@ class Found(NamedTuple):
 Pixels = tuple[int, int | None, int]
 
 
-def walk_header(file: BinaryIO, size: int, head: bytes) -> Row:
+def walk_header(file: BinaryIO, size: int, head: bytes, extra: tuple[Column, ...] = ()) -> Row:
     """Read one DICOM header.
 
     Parameters
@@ -89,6 +89,8 @@ def walk_header(file: BinaryIO, size: int, head: bytes) -> Row:
         Its size in bytes.
     head : bytes
         Its first bytes.
+    extra : tuple of Column
+        Columns asked for beyond those of the data dictionary.
 
     Returns
     -------
@@ -116,6 +118,8 @@ def walk_header(file: BinaryIO, size: int, head: bytes) -> Row:
     row |= pixel_facts(row, pixels[:2] if pixels else None, size)
     if window.nested and row["is_image"]:
         row |= _nested_row(window.nested, row)
+    if extra:
+        raise Fallback("extra_tags")
     return row
 
 

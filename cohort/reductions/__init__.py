@@ -204,7 +204,7 @@ def histogram(run: RunFolder, by: str | Sequence[str] = "Modality") -> pd.DataFr
     import pandas as pd
 
     names = [by] if isinstance(by, str) else list(by)
-    check_groupings(names)
+    check_groupings(names, run.layout("files").names)
     grouped = grouped_counts(run, names)
     frame = pd.DataFrame(histogram_columns(names, grouped))
     for i, name in enumerate(names):
@@ -225,7 +225,7 @@ def spacing(run: RunFolder, by: str | Sequence[str] = "Modality") -> pd.DataFram
     import pandas as pd
 
     names = [by] if isinstance(by, str) else list(by)
-    check_groupings(names)
+    check_groupings(names, run.layout("files").names)
     counts = spacing_counts(run, names)
     frame = pd.DataFrame(spacing_columns(counts))
     for i, name in enumerate(names):

@@ -9,7 +9,7 @@ from cohort.errors import ConfigError
 from cohort.schema import FILES, SERIES, VOLUMES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from cohort.store import RunFolder
 
@@ -17,10 +17,11 @@ UNKNOWN = "unknown"
 """Name of the group of volumes without the attribute."""
 
 
-def check_groupings(names: Sequence[str]) -> None:
-    """Raise ConfigError where a name is no column by which volumes can be grouped."""
+def check_groupings(names: Sequence[str], asked: Iterable[str] = ()) -> None:
+    """Raise ConfigError where a name is no column by which volumes can be grouped; `asked` are more of `files`."""
+    known = {*VOLUMES.names, *SERIES.names, *FILES.names, *asked}
     for name in names:
-        if not any(name in table.names for table in (VOLUMES, SERIES, FILES)):
+        if name not in known:
             raise ConfigError(f"cannot group by `{name}`: no column of volumes, series or files has that name")
 
 

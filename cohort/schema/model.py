@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ class Privacy(StrEnum):
     IDENTIFIER = "identifier"  # shown only as a run-local number
     TEXT = "text"  # free text: never shown
     PATH = "path"  # where things lie: never shown
+    PRIVATE = "private"  # what a user asked for, and may hold anything: never shown
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,10 @@ class Table:
             if column.name == name:
                 return column
         raise KeyError(name)
+
+    def with_columns(self, asked: Iterable[Column]) -> Table:
+        """Return the table as a run has it that was asked for further columns."""
+        return replace(self, columns=(*self.columns, *asked))
 
     def arrow(self, names: Iterable[str] | None = None) -> pa.Schema:
         """Return the Arrow schema, with description, unit and source as metadata of each field."""
