@@ -35,6 +35,8 @@ class ScanOptions:
     extra_tags : tuple of str
         Further attributes of DICOM objects that become columns of `files/`: keywords, or `gggg,eeee` in hexadecimal.
         Only the top level of an object is looked at.
+    all_headers : bool
+        Keep every DICOM header as a whole too, as DICOM JSON in the column `header_json`; pydicom reads them, slowly.
     """
 
     shard_size: int = 2000
@@ -43,6 +45,7 @@ class ScanOptions:
     exclude: tuple[str, ...] = ()
     gzip_limit_mib: int = 1024
     extra_tags: tuple[str, ...] = ()
+    all_headers: bool = False
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _FIRST_SHARD = 64  # objects; shards double every `_GROWTH` of them up to `shard_size`
 _GROWTH = 8
+_MOST_CHARACTERS = 64 << 20  # of whole headers held in memory
 _VANISHED = (2, 20)  # ENOENT, ENOTDIR
 
 
@@ -151,27 +152,47 @@ def _read_shard(run: RunFolder, number: int, manifest_name: str, config: Config)
     """Read one shard of the manifest and write its part of `files/`, unless an earlier run did."""
     import pyarrow.parquet as pq
 
+    from cohort.readers import asked_columns
+
     inputs = inputs_of(manifest_name, config.as_dict()["scan"], dict(config.modality))
     name = run.part_name("files", number, inputs)
     artefact = run.existing_part(name)
     if artefact is not None:
         table = pq.read_table(run.path / name, columns=["size", "status", "reason", "format", "is_image"])
         return artefact, _counts(table)
-    table = _parse_shard(pq.read_table(run.path / manifest_name), config)
-    return run.write_table(name, table, plain=True), _counts(table)
+    objects = pq.read_table(run.path / manifest_name)
+    files = FILES.with_columns(asked_columns(config.scan))
+    counts: list[dict[str, Any]] = []
+
+    def counted() -> Iterator[pa.Table]:
+        for table in _parse_shard(objects, files, config):
+            counts.append(_counts(table))
+            yield table
+
+    artefact = run.write_tables(name, files.arrow(), counted(), plain=True)
+    if artefact.rows != objects.num_rows:
+        raise ConservationError("a shard lost rows")
+    return artefact, _added(counts)
 
 
 _LISTED = ("source", "path", "path_raw", "size", "modified")
 
-def _parse_shard(objects: pa.Table, config: Config) -> pa.Table:
-    """Read the objects of one shard of the manifest; return their rows of `files`."""
-    from cohort.readers import asked_columns, forget, without_warnings
+
+def _parse_shard(objects: pa.Table, files: Table, config: Config) -> Iterator[pa.Table]:
+    """Yield the rows of one shard, in one table unless whole headers make it too large for the memory."""
+    from cohort.readers import forget, without_warnings
 
     sources: dict[str, Source] = {}
+    listed, rows, characters = objects.select(_LISTED), [], 0
     with without_warnings():
-        rows = [_row(entry, sources, config) for entry in objects.drop_columns("modified").to_pylist()]
+        for entry in objects.drop_columns("modified").to_pylist():
+            rows.append(_row(entry, sources, config))
+            characters += len(rows[-1].get("header_json") or "")
+            if characters > _MOST_CHARACTERS:
+                yield _table(listed.slice(0, len(rows)), rows, files)
+                listed, rows, characters = listed.slice(len(rows)), [], 0
+        yield _table(listed, rows, files)
     forget()
-    return _table(objects.select(_LISTED), rows, FILES.with_columns(asked_columns(config.scan)))
 
 
 def _table(listed: pa.Table, rows: list[Row], files: Table) -> pa.Table:
@@ -222,6 +243,7 @@ def _found(entry: dict[str, Any], sources: dict[str, Source], config: Config) ->
                 neighbour=partial(_neighbour, source, os.path.dirname(path)),
                 gzip_limit=config.scan.gzip_limit_mib << 20,
                 extra=extra_columns(config.scan.extra_tags),
+                all_headers=config.scan.all_headers,
             )
     except OSError as error:
         if error.errno in _VANISHED:
@@ -268,8 +290,8 @@ def _counts(table: pa.Table) -> dict[str, Any]:
     }
 
 
-def _totals(manifest: list[Artefact], parts: list[tuple[Artefact, dict[str, Any]]]) -> dict[str, Any]:
-    """Add up the counters and hold them against what was listed."""
+def _added(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Add up counters."""
     totals: dict[str, Any] = {
         "objects": 0,
         "bytes": 0,
@@ -278,12 +300,18 @@ def _totals(manifest: list[Artefact], parts: list[tuple[Artefact, dict[str, Any]
         "formats": Counter(),
         "images": 0,
     }
-    for _, counts in parts:
+    for counts in parts:
         for key, value in counts.items():
             totals[key] += Counter(value) if isinstance(value, dict) else value
+    return {key: dict(sorted(value.items())) if isinstance(value, Counter) else value for key, value in totals.items()}
+
+
+def _totals(manifest: list[Artefact], parts: list[tuple[Artefact, dict[str, Any]]]) -> dict[str, Any]:
+    """Add up the counters and hold them against what was listed."""
+    totals = _added(counts for _, counts in parts)
     listed = sum(artefact.rows or 0 for artefact in manifest)
     if not listed == totals["objects"] == sum(totals["status"].values()):
         raise ConservationError(
             f"{listed} objects were listed, but {totals['objects']} rows written; please report this"
         )
-    return {key: dict(sorted(value.items())) if isinstance(value, Counter) else value for key, value in totals.items()}
+    return totals

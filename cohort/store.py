@@ -43,6 +43,8 @@ _PLACES: dict[str, tuple[str, str]] = {
 }
 
 _TEMPORARY = ".tmp-"  # prefix of what is not yet committed; swept at the start of a run
+_PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
+_PLAIN = {"compression_level": 1, "use_dictionary": False, "write_statistics": False}
 
 
 @dataclass(frozen=True)
@@ -223,7 +225,7 @@ class RunFolder:
 
     # -- writing -------------------------------------------------------------------------------------------
 
-    def write_table(self, name: str, table: pa.Table, *, delta: Sequence[str] = (), plain: bool = False) -> Artefact:
+    def write_table(self, name: str, table: pa.Table, *, delta: Sequence[str] = ()) -> Artefact:
         """Write one Parquet file below OUT, atomically; the same table gives the same bytes.
 
         Parameters
@@ -234,15 +236,11 @@ class RunFolder:
             The rows.
         delta : sequence of str
             Lists of ascending integers, stored as differences.
-        plain : bool
-            Neither dictionaries nor statistics: parts of many columns are written in half the time, no larger.
         """
         import pyarrow.parquet as pq
 
         def write(temporary: Path) -> None:
-            options: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
-            if plain:
-                options |= {"compression_level": 1, "use_dictionary": False, "write_statistics": False}
+            options = dict(_PARQUET)
             if delta:
                 options["use_dictionary"] = [name for name in table.column_names if name not in delta]
                 options["column_encoding"] = {f"{name}.list.element": "DELTA_BINARY_PACKED" for name in delta}
@@ -250,15 +248,22 @@ class RunFolder:
 
         return self._write(name, write, rows=table.num_rows)
 
-    def write_tables(self, name: str, layout: pa.Schema, tables: Iterable[pa.Table]) -> Artefact:
-        """Write tables one after the other to one Parquet file below OUT, atomically; only one is in memory."""
+    def write_tables(
+        self, name: str, layout: pa.Schema, tables: Iterable[pa.Table], *, plain: bool = False
+    ) -> Artefact:
+        """Write tables one after the other to one Parquet file below OUT, atomically; only one is in memory.
+
+        A `plain` file has neither dictionaries nor statistics: where there are many columns it is written in half
+        the time, and no larger.
+        """
         import pyarrow.parquet as pq
 
         rows = 0
+        options = _PARQUET | (_PLAIN if plain else {})
 
         def write(temporary: Path) -> None:
             nonlocal rows
-            with pq.ParquetWriter(temporary, layout, compression="zstd", compression_level=3) as writer:
+            with pq.ParquetWriter(temporary, layout, **options) as writer:
                 for table in tables:
                     writer.write_table(table.cast(layout))
                     rows += table.num_rows

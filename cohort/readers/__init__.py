@@ -15,7 +15,7 @@ from cohort.readers.base import (
     key_of,
     without_warnings,
 )
-from cohort.schema import Status
+from cohort.schema import HEADER_COLUMNS, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,7 @@ _BOMBS = ("too_many_elements", "too_deep")
 
 def asked_columns(options: ScanOptions) -> tuple[Column, ...]:
     """Return the columns that a scan adds to `files`; raises ConfigError for a tag no column can be made of."""
-    return extra_columns(options.extra_tags)
+    return (*extra_columns(options.extra_tags), *(HEADER_COLUMNS if options.all_headers else ()))
 
 
 def extra_columns(tags: tuple[str, ...]) -> tuple[Column, ...]:
@@ -64,6 +64,7 @@ def read_header(
     neighbour: Neighbour,
     gzip_limit: int,
     extra: tuple[Column, ...] = (),
+    all_headers: bool = False,
 ) -> Row:
     """Decide by content what an object is and read its header.
 
@@ -81,6 +82,8 @@ def read_header(
         Largest size, in bytes, to which a gzipped DICOM object is inflated.
     extra : tuple of Column
         Columns asked for beyond those of the data dictionary, as of `extra_columns`.
+    all_headers : bool
+        Give DICOM headers as a whole too, as JSON; it changes no other column.
 
     Returns
     -------
@@ -94,6 +97,11 @@ def read_header(
     inner = inflate_head(head) if container else head
     try:
         row = _by_content(file, size, name, head, inner, neighbour, gzip_limit, extra)
+        if all_headers and _format(inner) == "dicom":
+            from cohort.readers.dicom_json import header_json
+
+            end = row.get("pixel_offset") or size
+            row |= header_json(file, end, gzipped=container is not None, gzip_limit=gzip_limit)
     except RejectedError as rejection:
         row = {"status": Status.REJECTED, "reason": rejection.reason, "is_image": False}
         row["format"] = _format(inner)

@@ -80,7 +80,7 @@ def read_header(
     if gzipped:
         file = inflate(file, gzip_limit)
         size = len(file.getbuffer())
-    dataset = _parse(file)
+    dataset = parse(file)
     pixels = _pixel_element(dataset, file)
     cut = pixels is None and _ends_inside_header(dataset, file, size)  # before values are converted
     row = _values(dataset, (*_COLUMNS, *((column, tag_of(column)) for column in extra)))
@@ -98,7 +98,7 @@ def read_header(
     return row
 
 
-def _parse(file: BinaryIO) -> Dataset:
+def parse(file: BinaryIO) -> Dataset:
     """Parse up to the pixels; what the parser returns must show by its content that it is DICOM."""
     file.seek(0)
     try:

@@ -79,7 +79,7 @@ def _column(text: str, tag: BaseTag) -> Column:
     if tag in _KNOWN:
         raise ConfigError(f"extra tag `{text}` is already the column `{_KNOWN[tag]}`")
     if tag.group in (_COMMAND, _META):
-        raise ConfigError(f"extra tag `{text}` lies outside the dataset")
+        raise ConfigError(f"extra tag `{text}` lies outside the dataset; --all-headers keeps the file meta information")
     if not tag.element:
         raise ConfigError(f"extra tag `{text}` is the length of a group, which says nothing of the image")
     if tag >= _FIRST_PIXELS:
@@ -109,7 +109,7 @@ def _name(tag: BaseTag) -> str:
 def _type(text: str, tag: BaseTag, vr: str) -> str:
     """Return the type of a column by VR and VM (PS3.5 section 6.2, PS3.6)."""
     if vr == "SQ":
-        raise ConfigError(f"extra tag `{text}` is a sequence, which no column holds")
+        raise ConfigError(f"extra tag `{text}` is a sequence, which no column holds; --all-headers keeps it as JSON")
     if vr == "UN" or any(part.startswith("O") for part in vr.split(" or ")):
         raise ConfigError(f"extra tag `{text}` is bulk data (VR {vr}), which no column holds")
     kind = "int64" if vr in _INTEGERS else "float64" if vr in _FLOATS else "string"

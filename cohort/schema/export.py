@@ -65,6 +65,8 @@ def as_markdown() -> str:
     for table in TABLES:
         lines += ["", f"## {table.name}", "", f"{table.description}.", ""]
         lines += _markdown(table.columns)
+        if table.optional:
+            lines += ["", "With `--all-headers`, also:", "", *_markdown(table.optional)]
         if table is FILES:
             lines += ["", *_EXTRA_TAGS]
     return "\n".join(lines) + "\n"

@@ -123,6 +123,12 @@ DICOM_COLUMNS: tuple[Column, ...] = (
     _tag("DoseGridScaling", "3004,000E", "float64", "Dose per stored value"),
 )  # fmt: skip
 
+# What `--all-headers` adds: a header as a whole, in the DICOM JSON model.
+HEADER_COLUMNS: tuple[Column, ...] = (
+    Column("header_json", "string", "Header up to the pixels, file meta information included, as DICOM JSON (PS3.18 F) without bulk data", privacy=Privacy.PRIVATE),
+    Column("header_json_omitted", "list<string>", "tag=reason of what is not in header_json: binary (above 1 KiB), pixels, too_large, too_deep, too_many_items or the type of an error; *=reason where it is null", privacy=Privacy.PRIVATE),
+)  # fmt: skip
+
 # Values of the per-frame functional groups (PS3.3 C.7.6.16), one entry per frame, flattened; a frame without
 # the value has NaN, 0 or "". Null where no frame has it.
 FRAME_COLUMNS: tuple[Column, ...] = (

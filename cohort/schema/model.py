@@ -55,11 +55,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the run folder."""
+    """One table of the run folder; `optional` columns are there where a run was asked for them."""
 
     name: str
     description: str
     columns: tuple[Column, ...]
+    optional: tuple[Column, ...] = ()
 
     @property
     def names(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cohort.schema.headers import DICOM_COLUMNS, FRAME_COLUMNS, NIFTI_COLUMNS
+from cohort.schema.headers import DICOM_COLUMNS, FRAME_COLUMNS, HEADER_COLUMNS, NIFTI_COLUMNS
 from cohort.schema.model import Column, Privacy, Table
 
 _C, _I, _T, _P = Privacy.COARSE, Privacy.IDENTIFIER, Privacy.TEXT, Privacy.PATH
@@ -50,6 +50,7 @@ FILES = Table(
         Column("empty_tags", "list<string>", "Keywords present without a value, where the column cannot show it"),
         Column("unparsed", "list<string>", "Keyword=raw text of values that could not be converted", privacy=_T),
     ),
+    optional=HEADER_COLUMNS,
 )  # fmt: skip
 
 KEY_ATTRIBUTES = (
