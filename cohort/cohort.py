@@ -91,7 +91,7 @@ class Cohort:
 
     @property
     def files(self) -> dd.DataFrame:
-        """One row per listed object, as a dask dataframe."""
+        """One row per listed object, as a dask dataframe; the columns that the scan was asked for come last."""
         import dask.dataframe as dd
 
         return dd.read_parquet([str(path) for path in self.run_folder.parts("files")])

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
@@ -294,6 +295,16 @@ def test_the_number_of_items_is_limited(number: int) -> None:
         assert len(parsed(row)["00400275"]["Value"]) == number
 
 
+def test_items_inside_a_sequence_of_open_length_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_json, "MAX_ITEMS", 5)
+    end = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    for number, reason in ((5, None), (6, ["00400275.00400275=too_many_items"])):
+        inner = sequence(struct.pack("<HHI", 0xFFFE, 0xE000, 0) * number)
+        item = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+        data = with_element(struct.pack("<HH2sHI", 0x0040, 0x0275, b"SQ", 0, 0xFFFFFFFF) + item + end)
+        assert read(data)["header_json_omitted"] == reason
+
+
 def test_the_length_of_a_sequence_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     leaf = struct.pack("<HH2sH", 0x0010, 0x0020, b"LO", 2) + b"a "
     data = with_element(sequence(struct.pack("<HHI", 0xFFFE, 0xE000, len(leaf)) + leaf))
@@ -405,6 +416,8 @@ def test_a_scan_keeps_headers_and_nothing_else_changes(
     assert tables[1].column_names == [*tables[0].column_names, *names]
     assert tables[1].drop_columns(names).equals(tables[0])
     assert tables[2].equals(tables[1])
+    parts = [cohort.open(out).run_folder.parts("files")[0] for out in (whole, pieces)]
+    assert [pq.read_metadata(part).num_row_groups > 1 for part in parts] == [False, True]  # written as they come
     assert again["stages"]["scan"]["counts"] == record["stages"]["scan"]["counts"]
     for row in tables[1].select(["path", *names]).to_pylist():
         found = json.loads(row["header_json"])

@@ -291,7 +291,7 @@ def element(tag: int, vr: str, raw: bytes, *, explicit: bool) -> bytes:
     length = 0xFFFFFFFF if vr == "SQ*" else len(raw)
     if not explicit:
         return key + struct.pack("<I", length) + raw
-    if vr[:2] in ("OB", "OW", "SQ", "UN", "UT"):
+    if vr[:2] in ("OB", "OW", "SQ", "UN", "UR", "UT"):
         return key + vr[:2].encode() + b"\0\0" + struct.pack("<I", length) + raw
     return key + vr.encode() + struct.pack("<H", length) + raw
 
@@ -458,7 +458,9 @@ def random_enhanced(chance: random.Random) -> bytes:
         inside += random_macro(chance, explicit, 0x00289145, [*scale, unit])
         items += _OPEN + inside + _ITEM_END if number % 3 else _ITEM + struct.pack("<I", len(inside)) + inside
     changes = {0x00280008: ("IS", b"%-4d" % frames), 0x52009230: ("SQ*", items + _END)}
-    return image(explicit=explicit, changes=changes | {0x00080005: ("CS", chance.choice([b"ISO_IR 192", b"ISO_IR 100"]))})
+    return image(
+        explicit=explicit, changes=changes | {0x00080005: ("CS", chance.choice([b"ISO_IR 192", b"ISO_IR 100"]))}
+    )
 
 
 def test_what_is_remembered_of_frames_changes_no_row() -> None:
@@ -517,10 +519,10 @@ def bombs() -> dict[str, bytes]:
 def test_bombs_cost_little() -> None:
     for name, data in bombs().items():
         file, head = io.BytesIO(data), data[:HEAD_BYTES]
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(Fallback) as caught:
             walk_header(file, len(data), head)
-        assert time.perf_counter() - start < _SECONDS, name
+        assert time.process_time() - start < _SECONDS, name
         assert caught.value.reason in _CAPS, name
         with pytest.raises(Fallback, match=caught.value.reason):  # whatever was learned the first time
             walk_header(file, len(data), head)

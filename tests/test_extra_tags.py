@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import shutil
 import struct
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +26,17 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 from running import config_with
+from test_dicom_walker import differences, mutant
+from test_dicom_walker import image as bare_image
 
 import cohort
 from cohort import pipeline
 from cohort.config import Config, config_from
-from cohort.errors import ConfigError, OutputError
+from cohort.errors import ConfigError, OutputError, RejectedError
 from cohort.phantom import PhantomTruth
-from cohort.readers import extra_columns, read_header, without_warnings
+from cohort.readers import dicom, extra_columns, read_header, without_warnings
+from cohort.readers.base import HEAD_BYTES
+from cohort.readers.dicom_walker import Fallback, walk_header
 from cohort.report.safe import SafeRun
 from cohort.schema import FILES, Column, Privacy
 
@@ -275,6 +281,7 @@ def test_bytes_and_sequences_under_a_private_tag_are_no_text(syntax: str, open_e
     row = read(written(dataset, syntax), "0019,1001", "0019,1002")
     assert (row.get("tag_0019_1001"), row.get("tag_0019_1002")) == (None, None)
     assert [text.split("=")[0] for text in row["unparsed"]] == ["tag_0019_1001", "tag_0019_1002"]
+    assert read(written(dataset, syntax), "0019,1002")["unparsed"][0].startswith("tag_0019_1002=")
 
 
 def test_only_the_top_level_is_looked_at() -> None:
@@ -329,6 +336,9 @@ ASKED = (
 )  # fmt: skip
 
 
+TEXT = tuple(tag for tag in ASKED if tag not in ("0029,1010", "2005,1020", "2005,1022"))  # the others are bytes
+
+
 def told_by_pydicom(path: Path, columns: tuple[Column, ...]) -> dict[str, Any] | None:
     """Values straight from pydicom, by rules written down here once more; None where it gives up."""
     from pydicom.multival import MultiValue
@@ -362,10 +372,10 @@ def told_by_pydicom(path: Path, columns: tuple[Column, ...]) -> dict[str, Any] |
     return {name: value for name, value in found.items() if value is not None}
 
 
-def compare(files: list[Path]) -> tuple[int, int]:
-    """Hold the rows against pydicom's values; returns how many values, and rows the fast reader gave."""
+def compare(files: list[Path]) -> int:
+    """Hold the rows against pydicom's values; returns how many there were."""
     columns = extra_columns(ASKED)
-    values = walked = 0
+    values = 0
     for path in files:
         with without_warnings():
             row = read(path.read_bytes(), *ASKED)
@@ -376,26 +386,131 @@ def compare(files: list[Path]) -> tuple[int, int]:
         found = {c.name: row[c.name] for c in columns if row.get(c.name) is not None}
         assert found == expected, path
         values += len(found)
-        walked += row.get("fallback_reason") is None
-    return values, walked
+    return values
+
+
+def walk(files: list[Path]) -> float:
+    """Hold the rows of both readers against each other; returns the share that the fast one gave."""
+    return sum(with_both(path.read_bytes(), TEXT) is not None for path in files) / len(files)
+
+
+def with_both(data: bytes, tags: tuple[str, ...]) -> dict[str, Any] | None:
+    """Row of the fast reader, the same as pydicom's; None where it leaves the object alone."""
+    columns = extra_columns(tags)
+    head = data[:HEAD_BYTES]
+    with without_warnings():
+        try:
+            row = walk_header(io.BytesIO(data), len(data), head, columns)
+        except Fallback:
+            return None
+        try:
+            expected = dicom.read_header(
+                io.BytesIO(data), len(data), head, gzipped=False, gzip_limit=1 << 20, extra=columns
+            )
+        except RejectedError:
+            return None
+    found = differences(row, expected)
+    assert not found, {name: (row.get(name), expected.get(name)) for name in found}
+    return row
 
 
 def test_phantoms_hold_what_pydicom_reads(truth: PhantomTruth) -> None:
     files = sorted(path for path in truth.root.rglob("*.dcm"))
-    values, _ = compare(files)
-    assert values > 5 * len(files)
+    assert compare(files) > 5 * len(files)
+    assert walk(files) > 0.8
 
 
 def test_bundled_files_hold_what_pydicom_reads() -> None:
-    values, _ = compare(sorted((Path(pydicom.__file__).parent / "data" / "test_files").glob("*.dcm")))
-    assert values > 300
+    files = sorted((Path(pydicom.__file__).parent / "data" / "test_files").glob("*.dcm"))
+    assert compare(files) > 300
+    assert walk(files) > 0.3
 
 
 @pytest.mark.real
 def test_real_files_hold_what_pydicom_reads(real_images: Path) -> None:
     files = [path for path in sorted((real_images / "dicom").rglob("*")) if path.is_file()]
-    values, _ = compare(files)
-    assert values > 10 * len(files)
+    assert compare(files) > 10 * len(files)
+    assert walk(files) > 0.7
+
+
+_ANY_VR = (
+    "US", "SS", "UL", "SL", "FD", "LO", "SH", "CS", "UI", "DA", "LT", "UT", "PN", "AE", "AT", "UN", "OB", "OW", "SQ",
+)  # fmt: skip
+_NAMES = [
+    b"A^B",
+    b"A^B=",
+    b"A=B==",
+    b"=",
+    b"",
+    b" A^B \0 ",
+    b"A\\B",
+    b"A^\xe9",
+    b"\x1b$BA",
+    b"A\0\0",
+    b"\\",
+    b"A=\\=",
+    b"\xc3\xa9",
+]
+_DECIMALS = [b"1.50\\ 2 ", b"", b"  ", b" \0", b"1\\", b"x", b"1_0", b"nan", b"\xa01", b"1\0"]
+_INTEGERS = [b"07", b"+7 ", b"1.0", b"1.5", b"", b" ", b"\\1", b"9" * 17, b"inf", b"\t7"]
+_FLOATS = [struct.pack("<f", 0.1) * 2, struct.pack("<f", float("nan")), struct.pack("<f", -float("inf")), b"", b"\0"]
+_WORDS = [b"\xff\xff", b"\xff\xff\0\0\x10\0", b"", b"\1"]
+RAW = {
+    ("PatientName", "PN"): _NAMES,
+    ("OperatorsName", "PN"): _NAMES,
+    ("StationAETitle", "AE"): [b" A ", b"A\0", b"  ", b"", b"A\\B", b"\xa0A", b"\x1cA\x85"],
+    ("RetrieveURL", "UR"): [b"http://a ", b" a", b"a\\b", b"", b"a\0", b"a\xa0"],
+    ("0019,1001", "DS"): _DECIMALS,
+    ("0019,1001", "IS"): _INTEGERS,
+    ("0019,1001", "FL"): _FLOATS,
+    **{("0019,1001", vr): [b"", b"\1\2\3\4\5\6\7\x08", b"A\\B ", b"1.2\0", b"\xe9\\"] for vr in _ANY_VR},
+    **{("0019,0010", vr): [b"ACME", b"A\\B", b""] for vr in ("LO", "UN", "SH")},
+    **{("0018,9999", vr): [b"ACME", b""] for vr in ("LO", "US", "UN")},
+    ("6000,0010", "US"): [b"\1\0", b"", b"\1\0\2\0"],
+    ("SmallestImagePixelValue", "US"): _WORDS,
+    ("SmallestImagePixelValue", "SS"): _WORDS,
+    ("RedPaletteColorLookupTableDescriptor", "US"): _WORDS,
+    ("RedPaletteColorLookupTableDescriptor", "SS"): _WORDS,
+    **{("StationName", vr): [b"12", b"", b"A\\B "] for vr in ("US", "DS", "UN", "ST")},
+    **{("Exposure", vr): [b"12", b"", b"1.5 "] for vr in ("IS", "DS", "US", "SL", "LO", "UN")},
+    ("0029,1010", "SQ"): [b"", b"\xfe\xff\x00\xe0\0\0\0\0"],
+    ("LengthToEnd", "UL"): [b"\1\0\0\0", b""],
+}
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+def test_one_value_reads_the_same_in_both_readers(explicit: bool) -> None:
+    outcomes: Counter[bool] = Counter()
+    values = [(text, vr, raw) for (text, vr), raws in RAW.items() for raw in raws]
+    for charset in (b"", b"ISO_IR 192", b"ISO 2022 IR 87"):
+        for text, vr, raw in values:
+            (column,) = extra_columns((text,))
+            tag = int(column.source[1:5] + column.source[6:10], 16)
+            changes = {tag: (vr, raw)} | ({0x00080005: ("CS", charset)} if charset else {})
+            data = bare_image(explicit=explicit, changes=changes)
+            for _ in range(3):  # seen, learned, known
+                outcomes[with_both(data, (text,)) is not None] += 1
+    assert outcomes[True] > 0.25 * outcomes.total()
+
+
+def test_mutants_read_the_same_in_both_readers(truth: PhantomTruth) -> None:
+    folders = {path.parent: path for path in sorted(truth.root.rglob("*.dcm"))}
+    originals = [path.read_bytes() for path in list(folders.values())[::4]]
+    chance = random.Random(3)
+    outcomes: Counter[bool] = Counter()
+    for number in range(1200):
+        outcomes[with_both(mutant(originals[number % len(originals)], chance), TEXT) is not None] += 1
+    assert min(outcomes.values()) > 100
+
+
+def test_runs_learned_for_other_tags_are_not_mixed_up() -> None:
+    data = bare_image(explicit=True, changes={0x00081010: ("SH", b"S1"), 0x00080080: ("LO", b"I1")})
+    for _ in range(4):
+        for tags in ((), ("StationName",), ("InstitutionName",), ("InstitutionName", "StationName")):
+            row = with_both(data, tags)
+            assert row is not None
+            asked = {name: row[name] for name in ("StationName", "InstitutionName") if name in row}
+            assert asked == {tag: {"StationName": "S1", "InstitutionName": "I1"}[tag] for tag in tags}
 
 
 # -- a run ---------------------------------------------------------------------------------------------------

@@ -31,6 +31,9 @@ Number = int | float
 AMBIGUOUS = b"US or SS"
 """VR that the dictionary leaves open: it depends on PixelRepresentation."""
 
+AS_TEXT = "text"
+"""Kind of a column that holds a list of texts, whatever the VR."""
+
 _UNKNOWN = b"UN"
 _UNKNOWN_LIMIT = 0xFFFF  # pydicom looks up the VR of shorter values only
 _EXACT = 2**53  # pydicom sends larger IS through a float
@@ -38,7 +41,8 @@ _MEMO_LIMIT = 4096
 _PLAIN_TEXT = frozenset((b"AS", b"CS", b"DA", b"DT", b"TM"))
 _SPLIT_TEXT = frozenset((b"LO", b"SH", b"UC"))
 _LONG_TEXT = frozenset((b"LT", b"ST", b"UT"))
-_TEXT = _SPLIT_TEXT | _LONG_TEXT  # in the character set of the object
+_NAME = b"PN"
+_TEXT = _SPLIT_TEXT | _LONG_TEXT | {_NAME}  # in the character set of the object
 _NUMBERS = {
     vr: Struct("<" + code)
     for vr, code in (
@@ -107,21 +111,20 @@ def convert(vr: bytes, kind: str, raw: bytes, codec: str | None) -> Any:
     vr : bytes
         Value representation.
     kind : str
-        Type of the column.
+        Type of the column, or `AS_TEXT`.
     raw : bytes
         The value as stored.
     codec : str or None
         Of the text; None: ASCII alone is certain.
     """
+    if kind == AS_TEXT:
+        return _texts(vr, raw, codec)
     if vr == b"DS":
         return _shaped(_decimals(raw), kind)
     if vr == b"IS":
         return _shaped(_integers(raw), kind)
-    layout = _NUMBERS.get(vr)
-    if layout is not None:
-        if len(raw) % layout.size:
-            raise Fallback("value")
-        return _shaped([number for (number,) in layout.iter_unpack(raw)], kind)
+    if vr in _NUMBERS:
+        return _shaped(_unpacked(vr, raw), kind)
     return _words(_items(vr, raw, codec), kind)
 
 
@@ -142,6 +145,12 @@ def _items(vr: bytes, raw: bytes, codec: str | None) -> list[str]:
         return [item.rstrip("\x00 ") for item in _decoded(raw, codec).split("\\")]
     if vr in _LONG_TEXT:
         return [_decoded(raw, codec).rstrip("\x00 ")]
+    if vr == _NAME:  # component groups that are empty at the end are dropped
+        return [item.rstrip("=") for item in _decoded(raw.rstrip(b"\x00 "), codec).split("\\")]
+    if vr == b"AE":
+        return [item.strip() for item in raw.decode("latin-1").split("\\")]
+    if vr == b"UR":
+        return [raw.decode("latin-1").rstrip()]
     raise Fallback("value_representation")
 
 
@@ -172,6 +181,24 @@ def _none(kind: str) -> Any:
     if kind.startswith("list<"):
         return []
     return "" if kind == "string" else None
+
+
+def _unpacked(vr: bytes, raw: bytes) -> list[Number]:
+    layout = _NUMBERS[vr]
+    if len(raw) % layout.size:
+        raise Fallback("value")
+    return [number for (number,) in layout.iter_unpack(raw)]
+
+
+def _texts(vr: bytes, raw: bytes, codec: str | None) -> list[str]:
+    """Return values as text: numbers as they are stored, where that is text."""
+    if vr in _NUMBERS:
+        return [str(number) for number in _unpacked(vr, raw)]
+    if vr in (b"DS", b"IS"):
+        numbers = _decimals(raw) if vr == b"DS" else _integers(raw)  # falls back where one is none
+        return [item.strip() for item in raw.decode("latin-1").rstrip(" \x00").split("\\")] if numbers else []
+    items = _items(vr, raw, codec)
+    return [] if items == [""] else items
 
 
 def _decimals(raw: bytes) -> list[Number]:

@@ -12,6 +12,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from cohort.readers.base import Row
 from cohort.readers.dicom_convert import (
     AMBIGUOUS,
+    AS_TEXT,
     Fallback,
     convert,
     convert_ambiguous,
@@ -21,7 +22,8 @@ from cohort.readers.dicom_convert import (
     remember,
 )
 from cohort.readers.dicom_frames import EXTRA_SHARED, PLACES, WIDTHS
-from cohort.schema import DICOM_COLUMNS, FRAME_COLUMNS
+from cohort.readers.dicom_tags import dictionary_vr, tag_of
+from cohort.schema import DICOM_COLUMNS, FRAME_COLUMNS, Column
 
 UNDEFINED = 0xFFFFFFFF
 OPEN_END = sys.maxsize
@@ -45,11 +47,12 @@ unpack_length = Struct("<I").unpack_from
 
 
 MISSING = object()
+_REPAIRED = (0x00281101, 0x00281102, 0x00281103, 0x00283002)  # descriptors of tables: pydicom turns their signs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wanted:
-    """An element to be read, and the column it fills; a sequence has elements within."""
+    """An element to be read, and the column it fills; without a kind it is a sequence, or left to pydicom."""
 
     tag: int
     name: str
@@ -82,6 +85,17 @@ def element_of(name: str, kind: str, within: tuple[Wanted, ...] = (), order: int
     assert tag is not None, name
     vr = dictionary_VR(tag).encode()
     return Wanted(tag, name, kind, vr, order, within={element.tag: element for element in within})
+
+
+def extra_element(column: Column, order: int) -> Wanted:
+    """Return the wanted element of a column that a user asked for."""
+    tag = tag_of(column)
+    vr = dictionary_vr(tag)
+    if tag in _REPAIRED:
+        return Wanted(tag, column.name, "", b"", order)
+    if vr is None:  # of private elements their creators alone have a known VR (PS3.5 section 7.8.1)
+        return Wanted(tag, column.name, AS_TEXT, b"LO" if tag.is_private_creator else b"", order)
+    return Wanted(tag, column.name, column.type, vr.encode(), order)
 
 
 def _frame_elements() -> tuple[Wanted, ...]:
@@ -125,7 +139,7 @@ Item = dict[str, Value]
 
 def new_value(column: Wanted, key: bytes, codec: str | None, row: Row, memo: dict[bytes, Any]) -> Any:
     """Convert a value not seen before; where VR is explicit, `key` is VR, length and value."""
-    if not column.kind:  # a sequence
+    if not column.kind:  # a sequence, or what pydicom repairs
         raise Fallback("value_representation")
     if memo is column.implicit:
         vr, raw = column.vr, key

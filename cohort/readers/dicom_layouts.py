@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from struct import Struct
 from typing import Any
 
@@ -20,9 +21,11 @@ from cohort.readers.dicom_elements import (
     UNDEFINED,
     WANTED,
     Wanted,
+    extra_element,
     unpack_implicit,
     unpack_length,
 )
+from cohort.schema import DICOM_COLUMNS, Column
 
 _KEY = 8  # bytes: group, element, VR and length, or group, element and length
 _MAX_RUN = 64  # elements
@@ -176,5 +179,18 @@ def looks_explicit(data: bytes, pos: int) -> bool:
     return 0x40 < data[pos + 4] < 0x5B and 0x40 < data[pos + 5] < 0x5B
 
 
-EXPLICIT = Layout(False, NESTED, WANTED)
-IMPLICIT = Layout(True, NESTED, WANTED)
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What is looked for at the top level, and what is known of its layouts."""
+
+    wanted: Mapping[int, Wanted]
+    explicit: Layout
+    implicit: Layout
+
+
+@lru_cache(maxsize=16)
+def catalogue_of(extra: tuple[Column, ...]) -> Catalogue:
+    """Return what is looked for where columns beyond the data dictionary are asked for."""
+    asked = [extra_element(column, len(DICOM_COLUMNS) + number) for number, column in enumerate(extra)]
+    wanted = WANTED | {element.tag: element for element in asked}
+    return Catalogue(wanted, Layout(False, NESTED, wanted), Layout(True, NESTED, wanted))

@@ -85,14 +85,14 @@ def _column(text: str, tag: BaseTag) -> Column:
     if tag >= _FIRST_PIXELS:
         raise ConfigError(f"extra tag `{text}` comes with the pixels or after them, where reading a header ends")
     kind, description = "list<string>", "Private or unknown attribute, as text"
-    vr = _vr(tag)
+    vr = dictionary_vr(tag)
     if vr is not None:
         kind, description = _type(text, tag, vr), dictionary_description(tag) or "Attribute without a name"
     source = f"({tag.group:04X},{tag.element:04X})"
     return Column(_name(tag), kind, f"Asked for: {description}", source, privacy=Privacy.PRIVATE)
 
 
-def _vr(tag: BaseTag) -> str | None:
+def dictionary_vr(tag: BaseTag) -> str | None:
     """Return the VR of the data dictionary, repeating groups such as overlays (60xx) included; None: unknown."""
     try:
         return dictionary_VR(tag)

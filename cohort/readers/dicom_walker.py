@@ -6,6 +6,7 @@ reads the object instead. Both give the same row.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from types import SimpleNamespace
 from typing import Any, BinaryIO, NamedTuple
 
@@ -33,7 +34,6 @@ from cohort.readers.dicom_elements import (
     SHORT,
     SYNTAX,
     UNDEFINED,
-    WANTED,
     Element,
     Value,
     Wanted,
@@ -48,7 +48,7 @@ from cohort.readers.dicom_items import (
     read_items,
     skip_sequence,
 )
-from cohort.readers.dicom_layouts import EXPLICIT, IMPLICIT, looks_explicit
+from cohort.readers.dicom_layouts import Catalogue, catalogue_of, looks_explicit
 from cohort.readers.dicom_window import Window
 from cohort.schema import Column, Status
 
@@ -102,13 +102,14 @@ def walk_header(file: BinaryIO, size: int, head: bytes, extra: tuple[Column, ...
     Fallback
         If the object is not well-formed, or needs more than this reader knows.
     """
+    catalogue = catalogue_of(extra)
     window = Window(file, size, head)
     syntax, start = _read_meta(window)
     if syntax in _EXPLICIT_SYNTAXES:
-        found, pixels = _walk_explicit(window, start)
+        found, pixels = _walk_explicit(window, start, catalogue)
         row = _values(found, implicit=False)
     elif syntax == _IMPLICIT_SYNTAX:
-        found, pixels = _walk_implicit(window, start)
+        found, pixels = _walk_implicit(window, start, catalogue)
         row = _values(found, implicit=True)
     else:
         raise Fallback("transfer_syntax")
@@ -118,8 +119,6 @@ def walk_header(file: BinaryIO, size: int, head: bytes, extra: tuple[Column, ...
     row |= pixel_facts(row, pixels[:2] if pixels else None, size)
     if window.nested and row["is_image"]:
         row |= _nested_row(window.nested, row)
-    if extra:
-        raise Fallback("extra_tags")
     return row
 
 
@@ -165,9 +164,9 @@ def _read_meta(window: Window) -> tuple[bytes, int]:
     return syntax, end
 
 
-def _walk_explicit(window: Window, start: int) -> tuple[Found, Pixels | None]:
+def _walk_explicit(window: Window, start: int, catalogue: Catalogue) -> tuple[Found, Pixels | None]:
     """Walk a dataset in explicit VR; what is found is kept as VR, length and value."""
-    read_known, short_vrs, wanted = EXPLICIT.read_known, SHORT, WANTED  # locals are faster
+    read_known, short_vrs, wanted = catalogue.explicit.read_known, SHORT, catalogue.wanted  # locals are faster
     data, safe, pos, last, budget = window.data, window.safe, start, META_LAST, MAX_ELEMENTS
     found = Found([], [])
     while budget > 0:
@@ -188,7 +187,7 @@ def _walk_explicit(window: Window, start: int) -> tuple[Found, Pixels | None]:
         elif vr in LONG:
             length = unpack_length(data, pos + 8)[0]
             if length == UNDEFINED or tag in NESTED:
-                pos = window.advance(_sequence(window, found, pos + 12, Element(tag, vr, length, 0)))
+                pos = window.advance(_sequence(window, found, pos + 12, Element(tag, vr, length, 0), wanted))
                 data, safe = window.data, window.safe
                 continue
             stop = pos + 12 + length
@@ -204,9 +203,9 @@ def _walk_explicit(window: Window, start: int) -> tuple[Found, Pixels | None]:
     raise Fallback("too_many_elements")
 
 
-def _walk_implicit(window: Window, start: int) -> tuple[Found, Pixels | None]:
+def _walk_implicit(window: Window, start: int, catalogue: Catalogue) -> tuple[Found, Pixels | None]:
     """Walk a dataset in implicit VR; of what is found the value is kept."""
-    read_known, wanted, nested = IMPLICIT.read_known, WANTED, NESTED
+    read_known, wanted, nested = catalogue.implicit.read_known, catalogue.wanted, NESTED
     data, safe, pos, last, budget = window.data, window.safe, start, META_LAST, MAX_ELEMENTS
     if looks_explicit(data, pos):
         raise Fallback("value_representation")
@@ -225,7 +224,7 @@ def _walk_implicit(window: Window, start: int) -> tuple[Found, Pixels | None]:
                 return found, None
         last = tag
         if length == UNDEFINED or tag in nested:
-            pos = window.advance(_sequence(window, found, pos + 8, Element(tag, b"", length, 0)))
+            pos = window.advance(_sequence(window, found, pos + 8, Element(tag, b"", length, 0), wanted))
             data, safe = window.data, window.safe
             continue
         stop = pos + 8 + length
@@ -243,12 +242,12 @@ def _raw(window: Window, start: int, stop: int) -> bytes:
     return window.read(window.base + start, window.base + stop)
 
 
-def _sequence(window: Window, found: Found, pos: int, element: Element) -> int:
+def _sequence(window: Window, found: Found, pos: int, element: Element, asked: Container[int]) -> int:
     """Read a sequence that columns are made of, or skip one of undefined length; return where the next tag is."""
     position, implicit = window.base + pos, not element.vr
     wanted = NESTED.get(element.tag)
     if wanted is None:
-        if element.tag in WANTED:
+        if element.tag in asked:
             raise Fallback("undefined_length")
         check_open(window, position, element.tag, element.vr)
         return skip_sequence(window, position, implicit=implicit) - window.base
@@ -311,10 +310,11 @@ def _values(found: Found, *, implicit: bool) -> Row:
 
 
 def _codec(found: Found, *, implicit: bool) -> str | None:
-    """Return the codec of text: SpecificCharacterSet comes first, for no wanted tag is smaller."""
-    if not found.columns or found.columns[0].tag != CHARSET:
+    """Return the codec of text: SpecificCharacterSet comes among the first, for few wanted tags are smaller."""
+    number = next((number for number, column in enumerate(found.columns) if column.tag >= CHARSET), None)
+    if number is None or found.columns[number].tag != CHARSET:
         return "latin-1"
-    key = found.keys[0]
+    key = found.keys[number]
     if implicit:
         return codec_of(key)
     if key[:2] != b"CS":
