@@ -19,17 +19,24 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-SAME_PLACE_MM = 0.01
-"""Frames closer than this show the same place: DS values are rounded to about 0.001 mm."""
+SAME_PLACE_MM, SAME_PLACE_PIXELS = 0.01, 0.02
+"""Frames closer than both show the same place: DS values are rounded to about 0.001 mm, and voxels of micro-CT are
+themselves 0.01 mm."""
+
+SMALLEST_PLACE_MM = 1e-6
+"""Closer than a nanometre is the noise of the arithmetic."""
+
+SAME_SPACING = 1e-3
+"""Pixel spacings that differ by less of themselves are one: over 512 pixels that is half a pixel."""
 
 SAME_DIRECTION = 1e-3
 """Direction cosines that differ less are one orientation: scanners jitter by 1e-6 to 1e-4."""
 
-UNIFORM_RELATIVE, UNIFORM_MM = 0.01, 0.01
-"""Gaps are equal within 1 % or 0.01 mm, whichever is larger: the strictest of the tools in use (highdicom, Slicer)."""
+UNIFORM_RELATIVE = 0.01
+"""Gaps are equal within 1 %, or within what is one place: the strictest of the tools in use (highdicom, Slicer)."""
 
 DRIFT_MM = 0.05
-"""In-plane offset that rounding of positions cannot explain."""
+"""In-plane offset that rounding of positions cannot explain; less where the same place is."""
 
 MISSING_RATIO = 0.1
 """A gap within 10 % of a multiple of the spacing is a hole; anything else is another kind of irregularity."""
@@ -58,6 +65,10 @@ class Stack:
         All gaps are equal.
     unique : bool
         No two frames share a position.
+    places : int
+        Distinct positions.
+    same_place : float
+        Positions closer than this are one place.
     drift_row, drift_col : float
         Largest offset along the rows, along the columns.
     tilt : float
@@ -74,10 +85,17 @@ class Stack:
     missing: int
     uniform: bool
     unique: bool
+    places: int
+    same_place: float
     drift_row: float
     drift_col: float
     tilt: float
     step: Floats | None
+
+    @property
+    def drift_limit(self) -> float:
+        """In-plane offset from which on the frames do not lie behind one another."""
+        return _drift_limit(self.same_place)
 
 
 def slice_normal(orientation: Sequence[float] | Floats) -> Floats:
@@ -104,7 +122,7 @@ def obliquity_degrees(normal: Floats) -> float:
     return float(np.degrees(np.arccos(min(1.0, nearest))))
 
 
-def measure_stack(positions: Floats, orientation: Floats) -> Stack:
+def measure_stack(positions: Floats, orientation: Floats, pixel: float | None = None) -> Stack:
     """Project positions on the normal and measure what lies between them.
 
     Parameters
@@ -113,6 +131,8 @@ def measure_stack(positions: Floats, orientation: Floats) -> Stack:
         ImagePositionPatient of each frame, mm (LPS).
     orientation : array (6,)
         Common ImageOrientationPatient.
+    pixel : float, optional
+        Smaller one of the in-plane spacings, mm: the scale on which positions are one place.
 
     Returns
     -------
@@ -122,34 +142,65 @@ def measure_stack(positions: Floats, orientation: Floats) -> Stack:
     """
     normal = slice_normal(orientation)
     projected = positions @ normal
-    order = np.lexsort((*positions.T, np.round(projected, 4)))
-    sorted_ = projected[order]
-    distinct = _distinct(sorted_)
+    same_place = same_place_mm(projected, pixel)
+    places = place_numbers(projected, same_place)
+    order = np.lexsort((*positions.T, places))
+    distinct = np.full(int(places.max()) + 1, np.inf)
+    np.minimum.at(distinct, places, projected)
     gaps = np.diff(distinct)
-    unique = len(distinct) == len(sorted_)
+    unique = len(distinct) == len(projected)
     drift_row, drift_col = (_drift(positions, np.asarray(orientation[i : i + 3])) for i in (0, 3))
     if len(gaps) == 0:
-        return Stack(order, sorted_, None, None, None, 0, True, unique, drift_row, drift_col, 0.0, None)
+        return Stack(
+            order, projected[order], None, None, None, 0, True, unique, 1, same_place, drift_row, drift_col, 0.0, None
+        )
     spacing = float(np.sort(gaps)[(len(gaps) - 1) // 2])
-    tolerance = max(UNIFORM_RELATIVE * spacing, UNIFORM_MM)
-    uniform = bool(np.all(np.abs(gaps - spacing) <= tolerance))
-    missing = 0 if uniform else _missing(gaps, spacing)
+    odd = np.abs(gaps - spacing) > max(UNIFORM_RELATIVE * spacing, same_place)
+    missing = _missing(gaps[odd], spacing)
     line = positions[order[-1]] - positions[order[0]]
-    steps = len(gaps) + missing
     return Stack(
-        order, sorted_, spacing, float(gaps.min()), float(gaps.max()), missing, uniform, unique,
-        drift_row, drift_col, _angle(line, normal), line / steps,
+        order, projected[order], spacing, float(gaps.min()), float(gaps.max()), missing, not odd.any(), unique,
+        len(distinct), same_place, drift_row, drift_col, _angle(line, normal, _drift_limit(same_place)),
+        line / (len(gaps) + missing),
     )  # fmt: skip
 
 
-def _distinct(ascending: Floats) -> Floats:
-    """Return positions that are not the same place as the one before."""
-    keep = np.ones(len(ascending), dtype=bool)
-    last = 0
-    for i in range(1, len(ascending)):
-        keep[i] = ascending[i] - ascending[last] > SAME_PLACE_MM
-        last = i if keep[i] else last
-    return ascending[keep]
+def same_place_mm(projections: Floats, pixel: float | None = None) -> float:
+    """Return how far apart positions along the normal are still one place.
+
+    Parameters
+    ----------
+    projections : array (n,)
+        Positions along the normal, mm. They give the scale where no pixel spacing does: the median of their gaps,
+        those left out that are small beside the largest.
+    pixel : float, optional
+        Smaller one of the in-plane spacings, mm.
+    """
+    if pixel is None:
+        gaps = np.diff(np.sort(projections))
+        gaps = gaps[gaps > 0.01 * gaps.max(initial=0.0)]
+        pixel = float(np.median(gaps)) if len(gaps) else np.inf
+    return max(SMALLEST_PLACE_MM, min(SAME_PLACE_MM, SAME_PLACE_PIXELS * pixel))
+
+
+def place_numbers(projections: Floats, same_place: float) -> NDArray[np.intp]:
+    """Return the number of the place of each position, ascending from 0; those closer than `same_place` share one."""
+    numbers = np.empty(len(projections), np.intp)
+    place, first = -1, -np.inf
+    for i in np.argsort(projections, kind="stable"):
+        if projections[i] - first > same_place:
+            place, first = place + 1, projections[i]
+        numbers[i] = place
+    return numbers
+
+
+def same_spacing(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Tell whether two pixel spacings differ by no more than rounding."""
+    return all(abs(a - b) <= SAME_SPACING * min(a, b) for a, b in zip(first, second, strict=True))
+
+
+def _drift_limit(same_place: float) -> float:
+    return DRIFT_MM / SAME_PLACE_MM * same_place
 
 
 def _drift(positions: Floats, direction: Floats) -> float:
@@ -157,20 +208,19 @@ def _drift(positions: Floats, direction: Floats) -> float:
     return float(along.max() - along.min())
 
 
-def _missing(gaps: Floats, spacing: float) -> int:
+def _missing(odd_gaps: Floats, spacing: float) -> int:
     """Count slices lacking, where every odd gap is near a multiple of the spacing; 0 where one is not."""
-    ratios = gaps / spacing
+    ratios = odd_gaps / spacing
     whole = np.round(ratios)
-    odd = np.abs(gaps - spacing) > max(UNIFORM_RELATIVE * spacing, UNIFORM_MM)
-    if np.any(whole[odd] < 2) or np.any(np.abs(ratios - whole)[odd] > MISSING_RATIO):
+    if np.any(whole < 2) or np.any(np.abs(ratios - whole) > MISSING_RATIO):
         return 0
-    return int(np.sum(whole[odd] - 1))
+    return int(np.sum(whole - 1))
 
 
-def _angle(line: Floats, normal: Floats) -> float:
+def _angle(line: Floats, normal: Floats, limit: float) -> float:
     along = float(line @ normal)
     across = float(np.linalg.norm(line - along * normal))
-    return float(np.degrees(np.arctan2(across, abs(along)))) if across > DRIFT_MM else 0.0
+    return float(np.degrees(np.arctan2(across, abs(along)))) if across > limit else 0.0
 
 
 def affine_from_frames(

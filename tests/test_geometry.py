@@ -66,12 +66,24 @@ def test_slices_in_any_order_are_the_same_stack(permutation: list[int], seed: in
     assert stack.spacing == pytest.approx(2.5)
 
 
-@given(seeds, st.floats(0.2, 10))
-def test_scaling_the_positions_scales_the_spacing(seed: int, factor: float) -> None:
-    positions, orientation = turned(even(9, 3.0), AXIAL, seed)
-    stack = measure_stack(positions * factor, orientation)
-    assert stack.spacing == pytest.approx(3 * factor)
-    assert stack.step == pytest.approx(measure_stack(positions, orientation).step * factor)
+@given(seeds, st.floats(-3, 3), st.sampled_from([None, 0.4]), st.sets(st.integers(1, 10), max_size=3))
+def test_scaling_the_positions_scales_lengths_and_leaves_verdicts(
+    seed: int, power: float, pixel: float | None, holes: set[int]
+) -> None:
+    """From micrometres to metres: what is one place, one spacing, a hole or a tilt does not depend on size."""
+    factor = 10**power
+    tilted = np.array([1, 0, 0, 0, math.cos(0.1), math.sin(0.1)])
+    for orientation in (AXIAL, tilted):
+        slices = np.delete(even(12, 3.0), sorted(holes), axis=0)
+        positions, turned_orientation = turned(np.vstack([slices, slices[2:4]]), orientation, seed)
+        before = measure_stack(positions, turned_orientation, pixel)
+        after = measure_stack(positions * factor, turned_orientation, None if pixel is None else pixel * factor)
+        for name in ("spacing", "min_gap", "max_gap", "step"):
+            assert getattr(after, name) == pytest.approx(getattr(before, name) * factor), name
+        assert after.tilt == pytest.approx(before.tilt, abs=1e-6)
+        assert (after.missing, after.uniform, after.unique, after.places) == (len(holes), not holes, False, len(slices))
+        drift = before.drift_col > before.drift_limit
+        assert drift == (after.drift_col > after.drift_limit) == (orientation is tilted)
 
 
 def test_a_single_slice_has_no_spacing() -> None:
@@ -151,6 +163,28 @@ def test_positions_closer_than_rounding_are_one_place() -> None:
     close, apart = 0.9 * geometry.SAME_PLACE_MM, 1.1 * geometry.SAME_PLACE_MM
     assert not measure_stack(along_z([0, 1, 1 + close, 2]), AXIAL).unique
     assert measure_stack(along_z([0, 1, 1 + apart, 2]), AXIAL).unique
+
+
+@pytest.mark.parametrize("voxel", [0.005, 0.01, 0.02])
+def test_slices_of_micro_ct_are_places_of_their_own(voxel: float) -> None:
+    stack = measure_stack(even(20, voxel), AXIAL, voxel)
+    assert (stack.places, stack.unique, stack.uniform) == (20, True, True)
+    assert stack.spacing == pytest.approx(voxel)
+    holed = measure_stack(np.delete(even(20, voxel), 7, axis=0), AXIAL, voxel)
+    assert (holed.missing, holed.uniform) == (1, False)
+    assert holed.spacing == pytest.approx(voxel)
+
+
+def test_the_pixel_tells_jitter_of_one_place_from_slices_of_micro_ct() -> None:
+    jittered = along_z([10.0, 10.004, 10.002, 10.001])
+    assert measure_stack(jittered, AXIAL, 0.7).places == 1
+    assert measure_stack(jittered, AXIAL, 0.002).places == 4
+
+
+def test_pixel_spacings_are_one_up_to_a_thousandth() -> None:
+    assert geometry.same_spacing((0.48825, 0.7), (0.48825 * 1.0009, 0.7 / 1.0009))
+    assert not geometry.same_spacing((0.48825, 0.7), (0.48825, 0.7 * 1.0011))
+    assert not geometry.same_spacing((0.7 * 1.0011, 1.0), (0.7, 1.0))
 
 
 @pytest.mark.parametrize("gap", [0.5, 5.0])

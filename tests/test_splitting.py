@@ -144,6 +144,34 @@ def test_cosines_that_jitter_are_one_orientation() -> None:
     assert volume["regularly_spaced_3d_volume"] is True
 
 
+@given(st.floats(-3, 2), st.randoms(use_true_random=False))
+@settings(max_examples=40, deadline=None)
+def test_a_stack_is_the_same_at_any_size(power: float, random: random.Random) -> None:
+    """Two repetitions with a hole, from voxels of micro-CT upwards: positions and pixels scaled together."""
+    factor = 10**power
+    rows = repeated(2, Modality=lambda t, z, i: "MR", TemporalPositionIdentifier=lambda t, z, i: t)
+    del rows[14], rows[4]
+    for row in rows:
+        row["ImagePositionPatient"] = [p * factor for p in row["ImagePositionPatient"]]
+        row["PixelSpacing"] = [s * factor for s in row["PixelSpacing"]]
+    random.shuffle(rows)
+    volume = only(assembled(rows)[0])
+    assert (volume["slices"], volume["timepoints"], volume["missing_slice_count"]) == (9, 2, 1)
+    assert volume["spacing_slice_mm"] == pytest.approx(2.0 * factor)
+    assert volume["reason_not_regular"] == "uniform_slice_spacing"
+
+
+@pytest.mark.parametrize("middle", [0.48825, 0.7, 0.00005])
+def test_pixel_spacings_that_jitter_are_one_stack(middle: float) -> None:
+    """Around 0.48825 the fourth decimal flips; a difference no rounding explains still parts the frames."""
+    jitter = [middle * (1 + 4e-5 * (-1) ** i) for i in range(10)]
+    rows = [row | {"PixelSpacing": [jitter[i], middle]} for i, row in enumerate(repeated(1))]
+    volume = only(assembled(rows)[0])
+    assert (volume["slices"], volume["split_reason"], volume["consistent_pixel_spacing"]) == (10, None, True)
+    zoomed = [row | {"PixelSpacing": [1.01 * middle, middle]} for row in repeated(2)[10:]]
+    assert {v["split_reason"] for v in assembled(rows + zoomed)[0]} == {"PixelSpacing"}
+
+
 def test_a_mosaic_is_never_called_regular() -> None:
     rows = [row | {"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"], "Modality": "MR"} for row in repeated(1)]
     volume = only(assembled(rows)[0])

@@ -14,8 +14,8 @@ from cohort.volumes.frames import (
     Row,
     frames_of,
     has_bad_rescale,
+    measured,
     orientation_of,
-    positions_of,
     spacing_source,
 )
 from cohort.volumes.splitting import Group, split_series
@@ -93,7 +93,7 @@ def _places(group: Group, volume: Row) -> list[tuple[Frame, int, int, float | No
         _flag_mosaic(group, volume)
         return [(whole, 0, 0, None)]
     orientation = orientation_of(group.frames)
-    stacks = [geometry.measure_stack(positions_of(t), orientation) for t in group.timepoints]
+    stacks = [measured(t, orientation) for t in group.timepoints]
     volume |= {"slices": len(group.timepoints[0]), "timepoints": len(group.timepoints)}
     _measure(group, volume, stacks, orientation)
     _flag_mosaic(group, volume)
@@ -112,9 +112,9 @@ def _measure(group: Group, volume: Row, stacks: list[geometry.Stack], orientatio
         "single_orientation": bool(np.all(np.abs(cosines - orientation) <= geometry.SAME_DIRECTION)),
         "orthogonal_orientation": geometry.is_orthonormal(orientation),
         "unique_slice_positions": all(s.unique for s in stacks) and not _same_places(group),
-        "consistent_in_plane_row": drift_row <= geometry.DRIFT_MM,
-        "consistent_in_plane_col": drift_col <= geometry.DRIFT_MM,
-        "consistent_pixel_spacing": len({frame.spacing for frame in frames}) == 1,
+        "consistent_in_plane_row": all(s.drift_row <= s.drift_limit for s in stacks),
+        "consistent_in_plane_col": all(s.drift_col <= s.drift_limit for s in stacks),
+        "consistent_pixel_spacing": _one_spacing([frame.spacing for frame in frames]),
         "consistent_image_dimensions": len({(f.row["Rows"], f.row["Columns"]) for f in frames}) == 1,
         "uniform_slice_spacing": all(s.uniform for s in stacks),
     }
@@ -139,6 +139,14 @@ def _measure(group: Group, volume: Row, stacks: list[geometry.Stack], orientatio
             position, orientation, volume["spacing_row_mm"], volume["spacing_col_mm"], step
         )
         volume["affine_lps"] = affine.ravel().tolist()
+
+
+def _one_spacing(spacings: list[tuple[float, float] | None]) -> bool:
+    given = [spacing for spacing in spacings if spacing is not None]
+    if not given or len(given) < len(spacings):
+        return not given
+    rows, columns = zip(*given, strict=True)
+    return geometry.same_spacing((min(rows), min(columns)), (max(rows), max(columns)))
 
 
 def _same_places(group: Group) -> bool:

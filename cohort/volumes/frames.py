@@ -177,6 +177,13 @@ def orientation_of(frames: list[Frame]) -> NDArray[np.float64]:
     return np.asarray(np.median([frame.orientation for frame in frames], axis=0), dtype=np.float64)
 
 
+def measured(frames: list[Frame], orientation: NDArray[np.float64] | None = None) -> geometry.Stack:
+    """Measure the stack that frames of one kind make; the finest pixel gives the scale."""
+    pixels = [min(frame.spacing) for frame in frames if frame.spacing is not None]
+    common = orientation_of(frames) if orientation is None else orientation
+    return geometry.measure_stack(positions_of(frames), common, min(pixels, default=None))
+
+
 # -- attributes that tell volumes apart --------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from cohort import geometry
-from cohort.volumes.frames import ATTRIBUTES, CONTRAST, TIME, Frame, orientation_of, positions_of
+from cohort.volumes.frames import ATTRIBUTES, CONTRAST, TIME, Frame, measured, orientation_of, positions_of
 
 _LOCALIZER_SHARE = 0.1
 """Frames that stand across a stack and number at most a tenth of it (one is always allowed) are a localizer."""
@@ -132,10 +132,28 @@ def _kinds(frames: list[Frame]) -> list[list[Frame]]:
     """Group frames that could lie on one grid: size, samples, orientation, pixel spacing; largest group first."""
     by_size: dict[Any, list[Frame]] = defaultdict(list)
     for frame in frames:
-        spacing = None if frame.spacing is None else tuple(round(s, 4) for s in frame.spacing)
-        by_size[frame.row["Rows"], frame.row["Columns"], frame.row["SamplesPerPixel"] or 1, spacing].append(frame)
-    kinds = [kind for group in by_size.values() for kind in _by_orientation(group)]
+        by_size[frame.row["Rows"], frame.row["Columns"], frame.row["SamplesPerPixel"] or 1].append(frame)
+    kinds = [kind for size in by_size.values() for group in _by_spacing(size) for kind in _by_orientation(group)]
     return sorted(kinds, key=lambda kind: (-len(kind), kind[0].sort_key))
+
+
+def _by_spacing(frames: list[Frame]) -> list[list[Frame]]:
+    clusters: list[list[Frame]] = []
+    for frame in sorted(frames, key=lambda f: f.spacing or ()):
+        for cluster in clusters:
+            if _alike(frame, cluster[0]):
+                cluster.append(frame)
+                break
+        else:
+            clusters.append([frame])
+    return clusters
+
+
+def _alike(first: Frame, second: Frame) -> bool:
+    """Tell whether two frames have one pixel spacing, or none."""
+    if first.spacing is None or second.spacing is None:
+        return first.spacing is second.spacing
+    return geometry.same_spacing(first.spacing, second.spacing)
 
 
 def _by_orientation(frames: list[Frame]) -> list[list[Frame]]:
@@ -167,7 +185,7 @@ def _difference(kind: list[Frame], kinds: list[list[Frame]]) -> str:
     mine = kind[0]
     if any((o.row["Rows"], o.row["Columns"]) != (mine.row["Rows"], mine.row["Columns"]) for o in others):
         return "size"
-    if any(o.spacing != mine.spacing for o in others):
+    if not all(_alike(other, mine) for other in others):
         return "PixelSpacing"
     return "ImageOrientationPatient"
 
@@ -196,8 +214,8 @@ def _contrast(modality: str | None) -> tuple[str, ...]:
 
 def _quality(frames: list[Frame]) -> tuple[int, bool]:
     """Return the number of distinct places, and whether the gaps between them are equal."""
-    stack = geometry.measure_stack(positions_of(frames), orientation_of(frames))
-    return 1 + int(np.sum(np.diff(stack.projections) > geometry.SAME_PLACE_MM)), stack.uniform
+    stack = measured(frames)
+    return stack.places, stack.uniform
 
 
 def _partition(frames: list[Frame], name: str) -> list[list[Frame]]:
@@ -241,9 +259,10 @@ def _by_places(parts: list[list[Frame]], name: str) -> list[Group]:
     """Join time points that cover the same places to one volume each."""
     volumes: list[tuple[np.ndarray[Any, Any], list[list[Frame]]]] = []
     for part in parts:
-        places = geometry.measure_stack(positions_of(part), orientation_of(part)).projections
+        stack = measured(part)
+        places = stack.projections
         for known, timepoints in volumes:
-            if len(known) == len(places) and np.max(np.abs(known - places)) <= geometry.SAME_PLACE_MM:
+            if len(known) == len(places) and np.max(np.abs(known - places)) <= stack.same_place:
                 timepoints.append(part)
                 break
         else:
@@ -260,15 +279,11 @@ def _by_rank(frames: list[Frame]) -> list[Group]:
 
     What is left of an incomplete last time point becomes a volume of its own.
     """
-    orientation = orientation_of(frames)
-    projections = positions_of(frames) @ geometry.slice_normal(orientation)
-    places: list[list[Frame]] = []
-    last = -np.inf
-    for i in np.argsort(projections, kind="stable"):
-        if projections[i] - last > geometry.SAME_PLACE_MM:
-            places.append([])
-            last = projections[i]
-        places[-1].append(frames[i])
+    stack = measured(frames)
+    places: list[list[Frame]] = [[] for _ in range(stack.places)]
+    numbers = geometry.place_numbers(stack.projections, stack.same_place)
+    for number, i in zip(numbers, stack.order, strict=True):
+        places[number].append(frames[i])
     for place in places:
         place.sort(key=lambda frame: frame.sort_key)
     ranks = [[place[r] for place in places if len(place) > r] for r in range(max(len(place) for place in places))]
