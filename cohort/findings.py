@@ -54,6 +54,7 @@ KINDS: tuple[FindingKind, ...] = (
     FindingKind("GEO-DUPLICATE-SLICE", _W, "volume", "Copies of slices were set aside", _CONSISTENT),
     FindingKind("GEO-IRREGULAR", _W, "volume", "Not a regular grid; do not treat it as a 3-D array", _MEASUREMENT),
     FindingKind("GEO-TILT", _W, "volume", "Slices are sheared (gantry tilt); use the full affine", _MEASUREMENT),
+    FindingKind("GEO-MOSAIC", _W, "volume", "Many slices in one frame; the private header that places them lacks", _MEASUREMENT),
     FindingKind("GEO-LOCALIZER", _I, "volume", "Frames of another orientation or size were set aside", _CONSISTENT),
     FindingKind("GEO-MIXED-SERIES", _I, "series", "The series holds several volumes; see split_reason", _CONSISTENT),
     FindingKind("GEO-SPACING-TAG-DISAGREES", _W, "volume", "SpacingBetweenSlices is not the measured spacing", _CONSISTENT),

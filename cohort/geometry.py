@@ -247,6 +247,27 @@ def affine_from_frames(
     return affine
 
 
+def mosaic_corner(
+    position: Floats, orientation: Floats, spacing: Floats, sheet: tuple[int, int], grid: tuple[int, int]
+) -> Floats:
+    """Return the position of the first slice of a mosaic.
+
+    Parameters
+    ----------
+    position : array (3,)
+        ImagePositionPatient of the mosaic: that of a slice with its rows and columns around the centre of the first.
+    orientation : array (6,)
+        Direction of the rows, of the columns.
+    spacing : array (2,)
+        Distance between rows, between columns.
+    sheet, grid : tuple of int
+        Rows and columns of the mosaic; tiles down and across.
+    """
+    rows, columns = ((length - length // tiles) / 2 for length, tiles in zip(sheet, grid, strict=True))
+    moved: Floats = position + orientation[3:] * rows * spacing[0] + orientation[:3] * columns * spacing[1]
+    return moved
+
+
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM counts towards left and posterior, NIfTI towards right and anterior."""
 

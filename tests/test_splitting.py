@@ -51,7 +51,7 @@ def repeated(times: int, places: int = 10, **by_index: Any) -> list[Row]:
 def assembled(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     """Assemble, and check what must hold for any series: every frame once, and counts that add up."""
     volumes, frames = assemble_series(rows)
-    expected = Counter({row["path"]: max(1, row["NumberOfFrames"] or 1) for row in rows})
+    expected = Counter({row["path"]: row["mosaic_slices"] or max(1, row["NumberOfFrames"] or 1) for row in rows})
     found = Counter(f["path_raw"].decode() for f in frames)
     for row in rows:
         whole = [f for f in frames if f["path_raw"].decode() == row["path"] and f["frame"] is None]
@@ -172,10 +172,42 @@ def test_pixel_spacings_that_jitter_are_one_stack(middle: float) -> None:
     assert {v["split_reason"] for v in assembled(rows + zoomed)[0]} == {"PixelSpacing"}
 
 
-def test_a_mosaic_is_never_called_regular() -> None:
-    rows = [row | {"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"], "Modality": "MR"} for row in repeated(1)]
-    volume = only(assembled(rows)[0])
-    assert (volume["regularly_spaced_3d_volume"], volume["reason_not_regular"]) == (False, "siemens_mosaic")
+def mosaic(number: int, slices: int = 4, **columns: Any) -> Row:
+    """A row of a mosaic of slices at 0, 2, 4... mm on a grid of 2 x 2 tiles."""
+    kinds = ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]
+    positions = [p for z in range(slices) for p in (-10.0, -20.0, 2.0 * z)]
+    tiles = {"mosaic_slices": slices, "mosaic_grid": [2, 2], "mosaic_positions": positions}
+    return image(number, -4.0, ImageType=kinds, Modality="MR", Rows=8, Columns=8, **tiles) | columns
+
+
+def test_mosaics_are_taken_apart_into_their_slices() -> None:
+    volume = only(assembled([mosaic(i) for i in (1, 2, 3)])[0])
+    assert (volume["slices"], volume["timepoints"], volume["spacing_slice_mm"]) == (4, 3, 2.0)
+    assert (volume["rows"], volume["columns"], volume["n_files"]) == (4, 4, 3)
+    assert volume["regularly_spaced_3d_volume"] is True
+
+
+def test_a_copied_mosaic_is_set_aside_with_all_its_slices() -> None:
+    copy = mosaic(2) | {"path": "copy.dcm", "path_raw": b"copy.dcm"}
+    volume = only(assembled([mosaic(1), mosaic(2), copy])[0])
+    assert (volume["slices"], volume["timepoints"], volume["duplicate_slice_count"], volume["n_files"]) == (4, 2, 4, 3)
+
+
+def test_a_mosaic_that_could_not_be_taken_apart_is_never_regular() -> None:
+    whole = dict.fromkeys(("mosaic_slices", "mosaic_grid", "mosaic_positions")) | {"mosaic_problem": "csa_damaged"}
+    volume = only(assembled([mosaic(i, **whole) for i in range(10)])[0])
+    assert (volume["slices"], volume["timepoints"], volume["regularly_spaced_3d_volume"]) == (1, 10, False)
+    assert volume["reason_not_regular"] == "mosaic_not_unpacked: csa_damaged"
+    # Among others they are no localizers, however few frames they are.
+    volumes, _ = assembled([mosaic(1), mosaic(2), mosaic(3), mosaic(4, **whole)])
+    assert shapes(volumes) == [(1, 1), (4, 3)]
+    assert all(volume["excluded_instance_count"] == 0 for volume in volumes)
+
+
+def test_slices_at_places_of_their_own_are_no_mosaics_whatever_they_are_called() -> None:
+    kinds = {"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"], "mosaic_problem": "no_private_header"}
+    volume = only(assembled([row | kinds for row in repeated(1)])[0])
+    assert (volume["slices"], volume["regularly_spaced_3d_volume"]) == (10, True)
 
 
 # -- several volumes ---------------------------------------------------------------------------------------

@@ -53,7 +53,10 @@ def _geometry(row: Row, options: CheckOptions) -> Iterator[Row]:
         yield finding("GEO-LOCALIZER", subject, excluded=row["excluded_instance_count"])
     if row["tilt_degrees"]:
         yield finding("GEO-TILT", subject, tilt_degrees=row["tilt_degrees"], in_plane_drift_mm=row["in_plane_drift_mm"])
-    explained = row["missing_slice_count"] or row["tilt_degrees"]
+    mosaic = (row["reason_not_regular"] or "").startswith("mosaic_not_unpacked")
+    if mosaic:
+        yield finding("GEO-MOSAIC", subject, reason=row["reason_not_regular"])
+    explained = row["missing_slice_count"] or row["tilt_degrees"] or mosaic
     if row["regularly_spaced_3d_volume"] is False and not explained:
         yield finding(
             "GEO-IRREGULAR", subject, failing=row["reason_not_regular"], spacing_mm=row["spacing_slice_mm"],

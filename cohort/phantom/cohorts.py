@@ -9,12 +9,13 @@ from pathlib import Path
 from .badfiles import FILE_TRAPS
 from .clean import new_scan, write_patient
 from .dicom import Series, Stack, evenly, recipe_for, write_series
+from .mosaic import MOSAIC_TRAPS
 from .nifti import NIFTI_TRAPS, write_clean_nifti
 from .protocols import Protocol, ct, ct_unsigned, mr, pt
 from .traps import SERIES_TRAPS
 from .truth import PhantomTruth, Written, merge
 
-_TRAPS = {**SERIES_TRAPS, **NIFTI_TRAPS, **FILE_TRAPS}
+_TRAPS = {**SERIES_TRAPS, **MOSAIC_TRAPS, **NIFTI_TRAPS, **FILE_TRAPS}
 _SLICES_PER_SERIES = 100
 _SERIES_PER_PATIENT = 4
 

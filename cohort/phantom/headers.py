@@ -76,6 +76,7 @@ SCANNERS = {
     "mr-ge": Scanner("GE MEDICAL SYSTEMS", "SIGNA Artist", "MR02", "29\\LX\\MR Software", "GE0002", "Hill Hospital"),
     "mr-siemens": Scanner("Siemens Healthineers", "MAGNETOM Vida", "MRC4", "syngo MR XA31", "17600", "Lake Clinic"),
     "mr-philips": Scanner("Philips Medical Systems", "Ingenia", "MRPH1", "5.7.1\\5.7.1.2", "42001", "River Centre"),
+    "mr-uih": Scanner("UIH", "uMR 770", "UIHMR", "R002", "12001", "River Centre"),
     "pt-siemens": Scanner("SIEMENS", "Biograph128_mCT", "PET1", "VG60A", "11001", "Lake Clinic"),
     "us-ge": Scanner("GE Vingmed Ultrasound", "Vivid E95", "VIVID1", "203.66.0", "VE0095", "Hill Hospital"),
     "xr-fuji": Scanner("FUJIFILM Corporation", "CR-IR 392", "CR03", "A18", "70115", "River Centre"),

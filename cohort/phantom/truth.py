@@ -50,6 +50,8 @@ class PhantomVolume:
         Codes that this volume must raise.
     recipe : VoxelRecipe
         How to make the voxels again.
+    tiles : int
+        Slices that share a file: above 1 in mosaics.
     """
 
     name: str
@@ -75,6 +77,7 @@ class PhantomVolume:
     padding_value: int | None
     findings: tuple[str, ...]
     recipe: VoxelRecipe = field(repr=False)
+    tiles: int = 1
 
     def voxels(self) -> npt.NDArray[np.float64]:
         """Modality values, shape (timepoints, channels, slices, rows, columns), slices along the normal."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cohort.errors import RejectedError
 from cohort.readers.base import (
@@ -133,6 +133,18 @@ def _by_content(
 def _read_dicom(
     file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_limit: int, extra: tuple[Column, ...]
 ) -> Row:
+    """Read the header, and of a mosaic what it holds."""
+    from cohort.readers import dicom_mosaic
+
+    row = _read_dicom_header(file, size, head, gzipped=gzipped, gzip_limit=gzip_limit, extra=extra)
+    if dicom_mosaic.is_mosaic(row):
+        row |= dicom_mosaic.mosaic_facts(file, size, head, row, gzip_limit=gzip_limit if gzipped else None)
+    return row
+
+
+def _read_dicom_header(
+    file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_limit: int, extra: tuple[Column, ...]
+) -> Row:
     """Walk the header; what is odd is read by pydicom, and the row says why."""
     from cohort.readers import dicom, dicom_walker
 
@@ -179,7 +191,7 @@ def _starts_like_dicom(inner: bytes) -> bool:
     return 0 < length <= 1024
 
 
-def open_frames(file: BinaryIO, frame_row: Mapping[str, object], *, gzip_limit: int) -> FrameReader:
+def open_frames(file: BinaryIO, frame_row: Mapping[str, Any], *, gzip_limit: int) -> FrameReader:
     """Open the pixels of one object.
 
     Parameters
@@ -195,9 +207,11 @@ def open_frames(file: BinaryIO, frame_row: Mapping[str, object], *, gzip_limit: 
         from cohort.readers.nifti_pixels import NiftiFrames
 
         return NiftiFrames(file, frame_row)
-    from cohort.readers import dicom_pixels
+    from cohort.readers import dicom_mosaic, dicom_pixels
 
-    return dicom_pixels.open_frames(file, frame_row, gzip_limit)
+    frames = dicom_pixels.open_frames(file, frame_row, gzip_limit)
+    grid = frame_row["mosaic_grid"]
+    return frames if grid is None else dicom_mosaic.MosaicFrames(frames, grid)
 
 
 def nifti_type(datatype: int) -> tuple[str, int]:

@@ -16,6 +16,7 @@ from cohort.volumes.frames import (
     has_bad_rescale,
     measured,
     orientation_of,
+    size_of,
     spacing_source,
 )
 from cohort.volumes.splitting import Group, split_series
@@ -65,14 +66,13 @@ def _volume(group: Group) -> tuple[Row, list[Row]]:
         "format": "dicom",
         "status": Status.OK,
         "split_reason": ", ".join(dict.fromkeys(group.reasons)) or None,
-        "rows": row["Rows"],
-        "columns": row["Columns"],
         "channels": _channels(row),
         "value_unit": value_unit(row, first),
         "slice_thickness_mm": _thickness(first),
         "spacing_between_slices_mm": row["SpacingBetweenSlices"],
         "stored_dtype": _stored_dtype(row),
     }
+    volume["rows"], volume["columns"] = size_of(row)
     volume["spacing_row_mm"], volume["spacing_col_mm"] = first.spacing or (None, None)
     volume["spacing_source"] = spacing_source(first)
     places = _places(group, volume)
@@ -115,7 +115,7 @@ def _measure(group: Group, volume: Row, stacks: list[geometry.Stack], orientatio
         "consistent_in_plane_row": all(s.drift_row <= s.drift_limit for s in stacks),
         "consistent_in_plane_col": all(s.drift_col <= s.drift_limit for s in stacks),
         "consistent_pixel_spacing": _one_spacing([frame.spacing for frame in frames]),
-        "consistent_image_dimensions": len({(f.row["Rows"], f.row["Columns"]) for f in frames}) == 1,
+        "consistent_image_dimensions": len({size_of(frame.row) for frame in frames}) == 1,
         "uniform_slice_spacing": all(s.uniform for s in stacks),
     }
     volume |= checks | {
@@ -154,9 +154,14 @@ def _same_places(group: Group) -> bool:
 
 
 def _flag_mosaic(group: Group, volume: Row) -> None:
-    """Mark a Siemens mosaic: it holds many slices in one frame, whose own place says nothing of theirs."""
-    if any("MOSAIC" in (frame.row["ImageType"] or ()) for frame in group.frames):
-        volume |= {"regularly_spaced_3d_volume": False, "reason_not_regular": "siemens_mosaic"}
+    """Mark mosaics that could not be taken apart: the place of the whole says nothing of its slices.
+
+    Images at places of their own are slices, whatever ImageType still calls them.
+    """
+    problems = sorted({problem for frame in group.frames if (problem := frame.row["mosaic_problem"])})
+    if problems and volume["slices"] == 1:
+        reason = f"mosaic_not_unpacked: {', '.join(problems)}"
+        volume |= {"regularly_spaced_3d_volume": False, "reason_not_regular": reason}
 
 
 def _count(group: Group, volume: Row) -> None:

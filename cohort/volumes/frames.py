@@ -33,7 +33,7 @@ COLUMNS = (
     "frame_RescaleSlope", "frame_RescaleIntercept", "frame_StackID", "frame_InStackPositionNumber",
     "frame_TemporalPositionIndex", "frame_FrameAcquisitionNumber", "frame_EffectiveEchoTime", "frame_DiffusionBValue",
     "frame_FrameType", "frame_NominalCardiacTriggerDelayTime", "frame_ReferencedSegmentNumber",
-    "nifti_version", "nifti_magic", "nifti_big_endian", "nifti_dim", "nifti_pixdim", "nifti_datatype", "nifti_vox_offset",
+    "mosaic_slices", "mosaic_grid", "mosaic_positions", "mosaic_problem", "nifti_version", "nifti_magic", "nifti_big_endian", "nifti_dim", "nifti_pixdim", "nifti_datatype", "nifti_vox_offset",
     "nifti_scl_slope", "nifti_scl_inter", "nifti_xyzt_units", "nifti_qform_code", "nifti_sform_code", "nifti_quatern",
     "nifti_srow", "unparsed",
 )  # fmt: skip
@@ -63,8 +63,8 @@ class Frame:
 
 
 def frames_of(row: Row) -> list[Frame]:
-    """Return the frames of one DICOM image; a multi-frame object without positions stays whole."""
-    count = max(1, row["NumberOfFrames"] or 1)
+    """Return the frames of one DICOM image, the slices of a mosaic; other frames without positions stay together."""
+    count = row["mosaic_slices"] or max(1, row["NumberOfFrames"] or 1)
     positions = _positions(row, count)
     if count > 1 and positions is None:
         return [Frame(row, None, None, None, _in_plane(row, 0)[0], *rescale_of(row, 0))]
@@ -80,6 +80,8 @@ def frames_of(row: Row) -> list[Frame]:
 
 def _positions(row: Row, count: int) -> list[tuple[float, ...] | None] | None:
     """Return the position of every frame, None where the object has none."""
+    if row["mosaic_positions"] is not None:
+        return [tuple(row["mosaic_positions"][3 * i : 3 * i + 3]) for i in range(count)]
     if row["frame_ImagePositionPatient"] is not None:
         found = [_vector(row, "ImagePositionPatient", i, 3) for i in range(count)]
         return found if any(p is not None for p in found) else None
@@ -127,6 +129,15 @@ def _in_plane(row: Row, frame: int) -> tuple[tuple[float, float] | None, str | N
         ):
             return (float(values[0]), float(values[1])), source
     return None, None
+
+
+def size_of(row: Row) -> tuple[int | None, int | None]:
+    """Return the rows and columns of a frame: of a tile, where the object is a mosaic."""
+    rows, columns = row["Rows"], row["Columns"]
+    if row["mosaic_grid"] is None:
+        return rows, columns
+    down, across = row["mosaic_grid"]
+    return rows // down, columns // across
 
 
 def spacing_source(frame: Frame) -> str | None:

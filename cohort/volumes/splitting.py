@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from cohort import geometry
-from cohort.volumes.frames import ATTRIBUTES, CONTRAST, TIME, Frame, measured, orientation_of, positions_of
+from cohort.volumes.frames import ATTRIBUTES, CONTRAST, TIME, Frame, measured, orientation_of, positions_of, size_of
 
 _LOCALIZER_SHARE = 0.1
 """Frames that stand across a stack and number at most a tenth of it (one is always allowed) are a localizer."""
@@ -132,7 +132,7 @@ def _kinds(frames: list[Frame]) -> list[list[Frame]]:
     """Group frames that could lie on one grid: size, samples, orientation, pixel spacing; largest group first."""
     by_size: dict[Any, list[Frame]] = defaultdict(list)
     for frame in frames:
-        by_size[frame.row["Rows"], frame.row["Columns"], frame.row["SamplesPerPixel"] or 1].append(frame)
+        by_size[size_of(frame.row), frame.row["mosaic_problem"], frame.row["SamplesPerPixel"] or 1].append(frame)
     kinds = [kind for size in by_size.values() for group in _by_spacing(size) for kind in _by_orientation(group)]
     return sorted(kinds, key=lambda kind: (-len(kind), kind[0].sort_key))
 
@@ -174,8 +174,9 @@ def _without_localizers(kinds: list[list[Frame]]) -> tuple[list[list[Frame]], li
     if len(kinds) < 2 or len(kinds[0]) < _LEAST_STACK:
         return kinds, []
     limit = max(1, int(_LOCALIZER_SHARE * len(kinds[0])))
-    main = [kind for kind in kinds if kind is kinds[0] or len(kind) > limit]
-    strays = [frame for kind in kinds[1:] if len(kind) <= limit for frame in kind]
+    few = [len(kind) <= limit and kind[0].row["mosaic_problem"] is None for kind in kinds]  # a mosaic is many slices
+    main = [kind for kind, is_few in zip(kinds, few, strict=True) if kind is kinds[0] or not is_few]
+    strays = [frame for kind, is_few in zip(kinds[1:], few[1:], strict=True) if is_few for frame in kind]
     return main, strays
 
 
@@ -183,7 +184,7 @@ def _difference(kind: list[Frame], kinds: list[list[Frame]]) -> str:
     """Name what tells a kind from the others of its series."""
     others = [other[0] for other in kinds if other is not kind]
     mine = kind[0]
-    if any((o.row["Rows"], o.row["Columns"]) != (mine.row["Rows"], mine.row["Columns"]) for o in others):
+    if any(size_of(other.row) != size_of(mine.row) for other in others):
         return "size"
     if not all(_alike(other, mine) for other in others):
         return "PixelSpacing"

@@ -72,7 +72,7 @@ def test_every_image_belongs_to_one_volume(phantom: PhantomTruth) -> None:
         frames = volume.slices * volume.timepoints
         if volume.n_files > 1:
             extra = volume.duplicate_slice_count + volume.excluded_instance_count
-            assert frames + extra == volume.n_files, volume.name
+            assert frames + extra == volume.n_files * volume.tiles, volume.name
 
 
 def test_names_are_unique_and_sorted(phantom: PhantomTruth) -> None:
