@@ -410,6 +410,29 @@ def test_a_whole_series_of_conflicting_uids_is_two_volumes() -> None:
     assert all(volume["regularly_spaced_3d_volume"] for volume in volumes)
 
 
+@pytest.mark.parametrize("path", ["a.dcm", "z.dcm"])
+def test_an_enhanced_copy_under_the_name_of_one_slice_is_a_volume_of_its_own(path: str) -> None:
+    rows = repeated(1)
+    enhanced = multiframe([2.0 * z for z in range(10)], SOPClassUID="1.2.840.10008.5.1.4.1.1.2.1")
+    enhanced |= {name: rows[0][name] for name in ("SOPInstanceUID", "instance_key")}
+    enhanced |= {"path": path, "path_raw": path.encode()}
+    volumes, frames = assembled([enhanced, *rows])
+    assert shapes(volumes) == [(10, 1), (10, 1)]
+    assert all(volume["regularly_spaced_3d_volume"] for volume in volumes)
+    assert {volume["split_reason"] for volume in volumes} == {None, "conflicting_instance"}
+    for volume in volumes:
+        files = {f["path_raw"].decode() for f in frames if f["volume_id"] == volume["volume_id"]}
+        assert files in ({path}, {row["path"] for row in rows})
+
+
+def test_an_image_of_another_class_is_a_volume_and_no_localizer() -> None:
+    other = image(50, 100.0, SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
+    volumes, _ = assembled([*repeated(1), other])
+    assert shapes(volumes) == [(1, 1), (10, 1)]
+    assert {volume["split_reason"] for volume in volumes} == {"SOPClassUID"}
+    assert all(volume["excluded_instance_count"] == 0 for volume in volumes)
+
+
 # -- multi-frame objects -----------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 # Columns of `files` that assembling needs; all others stay on the disk.
 COLUMNS = (
     "source", "path", "path_raw", "size", "Modality", "format", "container", "status", "is_image", "instance_key", "series_key",
-    "TransferSyntaxUID", "pixel_offset", "pixel_length", "SOPInstanceUID", "ImageType",
+    "TransferSyntaxUID", "pixel_offset", "pixel_length", "SOPClassUID", "SOPInstanceUID", "ImageType",
     "AcquisitionDateTime", "AcquisitionTime", "PatientID", "StudyInstanceUID", "SeriesInstanceUID",
     "EchoTime", "EchoNumbers", "TriggerTime", "DiffusionBValue", "DiffusionGradientOrientation", "KVP", "ConvolutionKernel",
     "SpacingBetweenSlices", "SliceThickness", "NominalScannedPixelSpacing", "ImagerPixelSpacing", "PixelSpacing",

@@ -16,7 +16,17 @@ from typing import Any
 import numpy as np
 
 from cohort import geometry
-from cohort.volumes.frames import ATTRIBUTES, CONTRAST, TIME, Frame, measured, orientation_of, positions_of, size_of
+from cohort.volumes.frames import (
+    ATTRIBUTES,
+    CONTRAST,
+    TIME,
+    Frame,
+    Row,
+    measured,
+    orientation_of,
+    positions_of,
+    size_of,
+)
 
 _LOCALIZER_SHARE = 0.1
 """Frames that stand across a stack and number at most a tenth of it (one is always allowed) are a localizer."""
@@ -91,28 +101,32 @@ def _split_version(frames: list[Frame], modality: str | None) -> list[Group]:
 
 
 def _versions(frames: list[Frame]) -> tuple[list[list[Frame]], list[tuple[Frame, Frame]]]:
-    """Part frames whose SOPInstanceUID occurs more than once.
+    """Part frames of instances whose SOPInstanceUID occurs more than once.
 
-    A frame with the same header as an earlier one is a copy, returned with its original. One that differs is
-    another image under the same name: it goes into a second, third... version of the series, so that it is kept
-    and cannot disturb the first.
+    An instance with the same header as an earlier one is a copy, its frames are returned with their originals. One
+    that differs is another image under the same name: it goes into a second, third... version of the series, so that
+    it is kept and cannot disturb the first. Single frames come first: an object that holds them all once more under
+    the name of one of them is a version of its own.
     """
-    seen: dict[Any, list[tuple[Any, Frame]]] = defaultdict(list)
-    versions: list[list[Frame]] = []
-    copies = []
+    instances: dict[int, list[Frame]] = defaultdict(list)
     for frame in frames:
-        known = seen[frame.row["instance_key"], frame.number or 0]
-        facts = _facts(frame)
-        named = frame.row["SOPInstanceUID"]  # without a name, the same header does not make the same image
+        instances[id(frame.row)].append(frame)
+    seen: dict[str, list[tuple[Any, list[Frame]]]] = defaultdict(list)
+    versions: list[list[Frame]] = []
+    copies: list[tuple[Frame, Frame]] = []
+    for members in sorted(instances.values(), key=lambda m: (len(m), m[0].sort_key)):
+        known = seen[members[0].row["instance_key"]]
+        facts = [_facts(frame) for frame in members]
+        named = members[0].row["SOPInstanceUID"]  # without a name, the same header does not make the same image
         original = next((other for other_facts, other in known if named and other_facts == facts), None)
         if original is not None:
-            copies.append((frame, original))
+            copies += zip(members, original, strict=True)
             continue
         if len(known) == len(versions):
             versions.append([])
-        versions[len(known)].append(frame)
-        known.append((facts, frame))
-    return versions, copies
+        versions[len(known)] += members
+        known.append((facts, members))
+    return [sorted(version, key=lambda frame: frame.sort_key) for version in versions], copies
 
 
 _IDENTICAL = (
@@ -129,10 +143,11 @@ def _facts(frame: Frame) -> Any:
 
 
 def _kinds(frames: list[Frame]) -> list[list[Frame]]:
-    """Group frames that could lie on one grid: size, samples, orientation, pixel spacing; largest group first."""
+    """Group frames that could lie on one grid: class, size, samples, pixel spacing, orientation; largest first."""
     by_size: dict[Any, list[Frame]] = defaultdict(list)
     for frame in frames:
-        by_size[size_of(frame.row), frame.row["mosaic_problem"], frame.row["SamplesPerPixel"] or 1].append(frame)
+        row = frame.row
+        by_size[size_of(row), row["SamplesPerPixel"] or 1, row["SOPClassUID"], row["mosaic_problem"]].append(frame)
     kinds = [kind for size in by_size.values() for group in _by_spacing(size) for kind in _by_orientation(group)]
     return sorted(kinds, key=lambda kind: (-len(kind), kind[0].sort_key))
 
@@ -174,10 +189,15 @@ def _without_localizers(kinds: list[list[Frame]]) -> tuple[list[list[Frame]], li
     if len(kinds) < 2 or len(kinds[0]) < _LEAST_STACK:
         return kinds, []
     limit = max(1, int(_LOCALIZER_SHARE * len(kinds[0])))
-    few = [len(kind) <= limit and kind[0].row["mosaic_problem"] is None for kind in kinds]  # a mosaic is many slices
+    few = [len(kind) <= limit and _could_be_localizer(kind[0].row, kinds[0][0].row) for kind in kinds]
     main = [kind for kind, is_few in zip(kinds, few, strict=True) if kind is kinds[0] or not is_few]
     strays = [frame for kind, is_few in zip(kinds[1:], few[1:], strict=True) if is_few for frame in kind]
     return main, strays
+
+
+def _could_be_localizer(row: Row, main: Row) -> bool:
+    """Tell whether an image is of the class of the stack; few mosaics are many slices."""
+    return bool(row["SOPClassUID"] == main["SOPClassUID"]) and row["mosaic_problem"] is None
 
 
 def _difference(kind: list[Frame], kinds: list[list[Frame]]) -> str:
@@ -186,6 +206,8 @@ def _difference(kind: list[Frame], kinds: list[list[Frame]]) -> str:
     mine = kind[0]
     if any(size_of(other.row) != size_of(mine.row) for other in others):
         return "size"
+    if any(other.row["SOPClassUID"] != mine.row["SOPClassUID"] for other in others):
+        return "SOPClassUID"
     if not all(_alike(other, mine) for other in others):
         return "PixelSpacing"
     return "ImageOrientationPatient"
