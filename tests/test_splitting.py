@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from cohort.readers import key_of
 from cohort.schema import Status
+from cohort.volumes.copies import same_pixels
 from cohort.volumes.dicom_volumes import assemble_series
 from cohort.volumes.frames import COLUMNS
 
@@ -379,6 +381,40 @@ def test_copies_are_set_aside_as_duplicates() -> None:
     assert {f["reason"] for f in frames if f["role"] == "duplicate"} == {"same_instance"}
     assert volume["regularly_spaced_3d_volume"] is True
     assert volume["volume_id"] == only(assembled(rows)[0])["volume_id"]
+
+
+@pytest.mark.parametrize("pixel_length", [64, None])
+def test_the_same_header_with_other_pixels_is_no_copy(tmp_path: Path, pixel_length: int | None) -> None:
+    rows = [row | {"source": str(tmp_path), "pixel_offset": 10, "pixel_length": pixel_length} for row in repeated(1)]
+    names = {b"t-copy": bytes(64), b"u-other": bytes(63) + b"1", b"v-copy-of-other": bytes(63) + b"1"}
+    again = [rows[2] | {"path": name.decode(), "path_raw": name} for name in names]
+    (tmp_path / "series").mkdir()
+    for row in rows:
+        (tmp_path / row["path"]).write_bytes(b"header one" + bytes(64))
+    for name, pixels in names.items():
+        (tmp_path / name.decode()).write_bytes(b"header two" + pixels)
+    volumes, frames = assembled([*rows, *again])
+    assert shapes(volumes) == [(1, 1), (10, 1)]
+    assert {volume["split_reason"] for volume in volumes} == {None, "conflicting_instance"}
+    aside = {f["path_raw"] for f in frames if f["role"] == "duplicate"}
+    assert aside == {b"t-copy", b"v-copy-of-other"}
+    (tmp_path / "u-other").unlink()  # where the pixels cannot be compared any more the header has to do
+    assert shapes(assembled([*rows, *again[:2]])[0]) == [(10, 1)]
+
+
+def test_pixels_are_compared_to_their_end_and_no_further(tmp_path: Path) -> None:
+    size = (1 << 20) + 8
+    first, second = ({"source": str(tmp_path), "path_raw": name, "pixel_offset": 2} for name in (b"a", b"b"))
+    (tmp_path / "a").write_bytes(b"aa" + bytes(size) + b"signed")
+    for content, length, same in (
+        (b"bb" + bytes(size) + b"by ano", size, True),
+        (b"bb" + bytes(size - 1) + b"1signed", size, False),
+        (b"bb" + bytes(size) + b"signed and more", None, True),
+        (b"bb" + bytes(size) + b"Signed", None, False),
+    ):
+        (tmp_path / "b").write_bytes(content)
+        assert same_pixels(first | {"pixel_length": length}, second | {"pixel_length": length}) is same
+    assert same_pixels(first | {"pixel_offset": None}, second)
 
 
 def test_other_instances_at_one_place_are_duplicates_of_position() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from cohort import geometry
+from cohort.volumes.copies import same_pixels
 from cohort.volumes.frames import (
     ATTRIBUTES,
     CONTRAST,
@@ -103,10 +104,10 @@ def _split_version(frames: list[Frame], modality: str | None) -> list[Group]:
 def _versions(frames: list[Frame]) -> tuple[list[list[Frame]], list[tuple[Frame, Frame]]]:
     """Part frames of instances whose SOPInstanceUID occurs more than once.
 
-    An instance with the same header as an earlier one is a copy, its frames are returned with their originals. One
-    that differs is another image under the same name: it goes into a second, third... version of the series, so that
-    it is kept and cannot disturb the first. Single frames come first: an object that holds them all once more under
-    the name of one of them is a version of its own.
+    An instance with the same header and pixels as an earlier one is a copy, its frames are returned with their
+    originals. One that differs is another image under the same name: it goes into a second, third... version of the
+    series, so that it is kept and cannot disturb the first. Single frames come first: an object that holds them all
+    once more under the name of one of them is a version of its own.
     """
     instances: dict[int, list[Frame]] = defaultdict(list)
     for frame in frames:
@@ -118,7 +119,8 @@ def _versions(frames: list[Frame]) -> tuple[list[list[Frame]], list[tuple[Frame,
         known = seen[members[0].row["instance_key"]]
         facts = [_facts(frame) for frame in members]
         named = members[0].row["SOPInstanceUID"]  # without a name, the same header does not make the same image
-        original = next((other for other_facts, other in known if named and other_facts == facts), None)
+        alike = (other for other_facts, other in known if named and other_facts == facts)
+        original = next((other for other in alike if same_pixels(members[0].row, other[0].row)), None)
         if original is not None:
             copies += zip(members, original, strict=True)
             continue
