@@ -27,6 +27,8 @@ def modality_values(path: Path, frame: int) -> tuple[np.ndarray, np.ndarray]:
     stored = dataset.pixel_array
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         stored = stored[frame]
+    elif {"MOSAIC", "VFRAME"} & set(dataset.get("ImageType") or ()):
+        stored = tile(dataset, stored, frame)
     padding = np.zeros(stored.shape[:2], bool)
     if dataset.get("PixelPaddingValue") is not None and stored.ndim == 2:
         padding = stored == np.array(dataset.PixelPaddingValue).astype(stored.dtype)
@@ -48,6 +50,40 @@ def modality_values(path: Path, frame: int) -> tuple[np.ndarray, np.ndarray]:
     if slope == 0:
         return stored, padding
     return stored.astype(np.float64) * slope + intercept, padding
+
+
+def tile(dataset: pydicom.Dataset, mosaic: np.ndarray, number: int) -> np.ndarray:
+    """One slice of a mosaic; the whole where nothing tells how many there are, or they do not fit."""
+    from nibabel.nicom import csareader
+
+    if "VFRAME" in dataset.ImageType:
+        slices = int(dataset.private_block(0x0065, "Image Private Header")[0x50].value)
+    else:
+        slices = csareader.get_n_mosaic(csareader.get_csa_header(dataset, "image") or {"tags": {}})
+    if not slices:
+        return mosaic
+    across = int(np.ceil(np.sqrt(slices)))
+    down = int(np.ceil(slices / across)) if "VFRAME" in dataset.ImageType else across
+    if mosaic.shape[0] % down or mosaic.shape[1] % across:
+        return mosaic
+    bands = np.split(mosaic, down, axis=0)
+    return np.split(bands[number // across], across, axis=1)[number % across]
+
+
+def same_image(values: np.ndarray, affine: np.ndarray, other: np.ndarray, other_affine: np.ndarray) -> bool:
+    """Whether two images (x, y, z, time) have equal values at equal places; axes may be turned and reversed."""
+    if values.size != other.size:
+        return False
+    turned = np.linalg.inv(other_affine) @ affine  # index -> index of the other
+    steps, start = np.round(turned[:3, :3]), np.round(turned[:3, 3])
+    if not np.allclose(turned[:3], np.column_stack([steps, start]), atol=0.01):
+        return False
+    index = np.indices(values.shape[:3]).reshape(3, -1)
+    x, y, z = (steps @ index + start[:, None]).astype(int)
+    limits = np.array(other.shape[:3])[:, None]
+    if np.any(np.array([x, y, z]) < 0) or np.any(np.array([x, y, z]) >= limits):
+        return False
+    return bool(np.array_equal(other[x, y, z].reshape(values.shape), values))
 
 
 def statistics(values: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:

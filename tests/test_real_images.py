@@ -138,14 +138,14 @@ def test_the_spacing_of_plain_stacks_is_that_of_their_positions(opened: cohort.C
     """Sorted gaps of IPP along the normal, straight from the headers."""
     volumes = opened.volumes
     regular = volumes[volumes["regularly_spaced_3d_volume"].fillna(False).astype(bool) & (volumes["format"] == "dicom")]
-    columns = ["path_raw", "ImagePositionPatient", "ImageOrientationPatient", "NumberOfFrames"]
+    columns = ["path_raw", "ImagePositionPatient", "ImageOrientationPatient", "NumberOfFrames", "mosaic_slices"]
     headers = opened.run_folder.read("files", columns).to_pandas().set_index("path_raw")
     frames = opened.run_folder.read("frames", ["volume_id", "path_raw", "role", "timepoint"]).to_pandas()
     frames = frames[(frames["role"] == "image") & (frames["timepoint"] == 0)].groupby("volume_id")
     compared = 0
     for row in regular.itertuples():
         rows = headers.loc[frames.get_group(row.volume_id)["path_raw"]]
-        if (rows["NumberOfFrames"].fillna(1) > 1).any():
+        if (rows["NumberOfFrames"].fillna(1) > 1).any() or rows["mosaic_slices"].notna().any():
             continue
         positions = np.array(rows["ImagePositionPatient"].to_list())
         cosines = np.array(rows["ImageOrientationPatient"].iloc[0])

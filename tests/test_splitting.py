@@ -383,6 +383,16 @@ def test_copies_are_set_aside_as_duplicates() -> None:
     assert volume["volume_id"] == only(assembled(rows)[0])["volume_id"]
 
 
+@pytest.mark.parametrize("native", range(3))
+def test_of_copies_at_one_place_the_one_that_needs_no_decoder_is_kept(native: int) -> None:
+    lengths = [32 if i == native else None for i in range(3)]
+    rows = [row | {"InstanceNumber": None, "pixel_length": lengths[i // 10]} for i, row in enumerate(repeated(3))]
+    volumes, frames = assembled(rows)
+    assert (only(volumes)["slices"], only(volumes)["duplicate_slice_count"]) == (10, 20)
+    kept = {f["path_raw"].decode() for f in frames if f["role"] == "image"}
+    assert kept == {row["path"] for row in rows[10 * native : 10 * native + 10]}
+
+
 @pytest.mark.parametrize("pixel_length", [64, None])
 def test_the_same_header_with_other_pixels_is_no_copy(tmp_path: Path, pixel_length: int | None) -> None:
     rows = [row | {"source": str(tmp_path), "pixel_offset": 10, "pixel_length": pixel_length} for row in repeated(1)]

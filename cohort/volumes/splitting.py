@@ -316,9 +316,10 @@ def _by_rank(frames: list[Frame]) -> list[Group]:
     ordered = all(_ascending(place) for place in places)
     if ordered and (complete > 1 or len(ranks[1]) >= len(places) / 2):
         return _by_places(ranks, "repetition")
-    group = Group([ranks[0]])
-    group.set_aside = [(frame, "duplicate", "same_position") for rank in ranks[1:] for frame in rank]
-    return [group]
+    kept = [min(place, key=lambda frame: (frame.row["pixel_length"] is None, frame.sort_key)) for place in places]
+    chosen = {id(frame) for frame in kept}  # of copies the one that needs no decoder
+    aside = [frame for rank in ranks for frame in rank if id(frame) not in chosen]
+    return [Group([kept], set_aside=[(frame, "duplicate", "same_position") for frame in aside])]
 
 
 def _ascending(place: list[Frame]) -> bool:
