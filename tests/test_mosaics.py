@@ -157,7 +157,10 @@ def test_a_phantom_mosaic_lies_where_nibabel_says(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["mosaic-siemens", "mosaic-reversed", "mosaic-uih"])
-def test_both_ways_of_reading_tell_the_same(tmp_path: Path, name: str) -> None:
+def test_both_ways_of_reading_tell_the_same(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_items(*_: object, **__: object) -> None:
+        raise dicom_mosaic.Fallback("item_expected")
+
     image = siemens(tmp_path, name)
     content = encoded(image)
     walked = header_of(content)
@@ -167,15 +170,29 @@ def test_both_ways_of_reading_tell_the_same(tmp_path: Path, name: str) -> None:
     nested.is_undefined_length_sequence_item = True
     image.ReferencedImageSequence = Sequence([nested])
     image["ReferencedImageSequence"].is_undefined_length = True
+    if name == "mosaic-uih":  # as the scanner writes it
+        image[0x00651051].is_undefined_length = True
+        for item in image[0x00651051].value:
+            item.is_undefined_length_sequence_item = True
     behind_open_sequence = header_of(encoded(image))
     big.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, big, implicit_vr=False, little_endian=False, force_encoding=True)
     parsed = header_of(buffer.getvalue())
+    implicit = io.BytesIO()
+    small = pydicom.dcmread(io.BytesIO(content))
+    small.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    pydicom.dcmwrite(implicit, small, implicit_vr=True, little_endian=True, force_encoding=True)
+    in_implicit_vr = header_of(implicit.getvalue())
+    monkeypatch.setattr(dicom_mosaic, "_item_positions", no_items)
+    through_pydicom = header_of(encoded(image))
     assert "walker" in walked["parser"]
+    assert "walker" in in_implicit_vr["parser"]
     assert "pydicom" in parsed["parser"]
     for column in ("mosaic_slices", "mosaic_grid", "mosaic_positions"):
-        assert walked[column] == parsed[column] == behind_open_sequence[column] is not None
+        assert walked[column] is not None
+        assert walked[column] == parsed[column] == behind_open_sequence[column] == in_implicit_vr[column]
+        assert walked[column] == through_pydicom[column]
 
 
 def test_creators_may_reserve_any_block(tmp_path: Path) -> None:

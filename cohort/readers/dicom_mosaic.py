@@ -8,6 +8,7 @@ whose ImageType says so are looked at a second time.
 from __future__ import annotations
 
 import math
+import struct
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -18,8 +19,17 @@ from cohort import geometry
 from cohort.errors import RejectedError
 from cohort.readers.base import Row, inflate
 from cohort.readers.dicom_convert import Fallback
-from cohort.readers.dicom_elements import LONG, SHORT, UNDEFINED, Wanted, element_of, unpack_implicit, unpack_length
-from cohort.readers.dicom_items import check_open, read_items, skip_sequence
+from cohort.readers.dicom_elements import (
+    ITEM,
+    ITEM_END,
+    LONG,
+    SEQUENCE_END,
+    SHORT,
+    UNDEFINED,
+    unpack_implicit,
+    unpack_length,
+)
+from cohort.readers.dicom_items import check_open, skip_sequence
 from cohort.readers.dicom_window import Window
 from cohort.readers.siemens_csa import read_csa
 
@@ -40,8 +50,8 @@ _GRID_FRAMES = (0x0065, "Image Private Header", 0x51)
 _CREATORS = range(0x10, 0x100)  # PS3.5 section 7.8.1
 _FAR_FROM_NORMAL = 0.01  # of the cosine between two normals that should be one
 
-_POSITION = element_of("ImagePositionPatient", "list<float64>")
-_FRAMES = Wanted(0x00651051, "MRVFrameSequence", "", b"SQ", within={_POSITION.tag: _POSITION})
+_POSITION = 0x00200032
+_MOST_BYTES = 1 << 20  # of a sequence whose length is not given
 
 Private = tuple[int, str, int]
 
@@ -171,16 +181,17 @@ class _Elements:
             value = self._parsed(private).value
             return value if isinstance(value, bytes) else str(value).encode("latin-1", "replace")
 
-    def positions(self, private: Private) -> list[Sequence[float]]:
+    def positions(self, private: Private) -> list[Sequence[Any]]:
         """Return ImagePositionPatient of every item of a sequence."""
         try:
             window = self._window()
             place, length = self._find(window, private)
-            items, _ = read_items(window, place, length, _FRAMES, "latin-1", implicit=self._implicit)
-            return [item[_POSITION.name].value if _POSITION.name in item else () for item in items]
+            end = place + (_MOST_BYTES if length == UNDEFINED else length)
+            return _item_positions(window.read(place, min(end, self._size)), length, implicit=self._implicit)
         except Fallback:
             value = self._parsed(private).value
-            return [item.get(_POSITION.name, ()) for item in value] if isinstance(value, pydicom.Sequence) else []
+            items = value if isinstance(value, pydicom.Sequence) else []
+            return [item.get("ImagePositionPatient", ()) for item in items]
 
     def _window(self) -> Window:
         if not self._walked:
@@ -237,6 +248,43 @@ def _explicit(data: bytes, pos: int, position: int, length: int) -> tuple[int, b
     if vr in LONG:
         return position + 4, vr, unpack_length(data, pos + 8)[0]
     raise Fallback("value_representation")
+
+
+def _item_positions(data: bytes, length: int, *, implicit: bool) -> list[Sequence[str]]:
+    """Return ImagePositionPatient of every item of a sequence; sequences inside are left to pydicom."""
+    positions: list[Sequence[str]] = []
+    pos = 0
+    try:
+        while length == UNDEFINED or pos < length:
+            group, element, size = unpack_implicit(data, pos)
+            tag, pos = group << 16 | element, pos + 8
+            if tag == SEQUENCE_END and length == UNDEFINED:
+                break
+            if tag != ITEM:
+                raise Fallback("item_expected")
+            position, pos = _position(data, pos, None if size == UNDEFINED else pos + size, implicit=implicit)
+            positions.append(position)
+    except struct.error:
+        raise Fallback("item_length") from None
+    return positions
+
+
+def _position(data: bytes, pos: int, stop: int | None, *, implicit: bool) -> tuple[Sequence[str], int]:
+    """Return the value within one item, and where the item ends: at `stop`, or at its delimiter."""
+    found: Sequence[str] = ()
+    while stop is None or pos < stop:
+        group, element, length = unpack_implicit(data, pos)
+        tag, value = group << 16 | element, pos + 8
+        if tag == ITEM_END and stop is None:
+            return found, value
+        if not implicit:
+            value, _, length = _explicit(data, pos, value, length)
+        if length == UNDEFINED or value + length > len(data):
+            raise Fallback("undefined_length")
+        if tag == _POSITION:
+            found = data[value : value + length].decode("latin-1").strip(" \0").split("\\")
+        pos = value + length
+    return found, pos
 
 
 # -- pixels ------------------------------------------------------------------------------------------------
