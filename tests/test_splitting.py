@@ -374,6 +374,18 @@ def test_an_enhanced_object_of_two_stacks_is_two_volumes() -> None:
     assert {volume["split_reason"] for volume in volumes} == {"StackID"}
 
 
+def test_an_object_under_the_name_of_another_is_kept_whole() -> None:
+    whole = multiframe([0.0, 2.0, 4.0, 6.0]) | {"InstanceNumber": 2}
+    single = image(1, 0.0, InstanceNumber=1) | {"path": "single", "path_raw": b"single"}
+    volumes, _ = assembled([whole, single])
+    assert shapes(volumes) == [(1, 1), (4, 1)]
+    assert {(v["slices"], v["split_reason"]) for v in volumes} == {(1, None), (4, "conflicting_instance")}
+    copy = whole | {"path": "copy", "path_raw": b"copy"}
+    volumes, frames = assembled([whole, copy])
+    assert (only(volumes)["slices"], only(volumes)["duplicate_slice_count"], only(volumes)["n_files"]) == (4, 4, 2)
+    assert {f["reason"] for f in frames if f["role"] == "duplicate"} == {"same_instance"}
+
+
 def test_frames_without_b_value_are_one_group_not_one_each() -> None:
     row = multiframe([2.0 * z for z in range(5)] * 2, Modality="MR")
     row["frame_DiffusionBValue"] = [float("nan") for _ in range(5)] + [1000.0] * 5

@@ -91,27 +91,30 @@ def _split_version(frames: list[Frame], modality: str | None) -> list[Group]:
 
 
 def _versions(frames: list[Frame]) -> tuple[list[list[Frame]], list[tuple[Frame, Frame]]]:
-    """Part frames whose SOPInstanceUID occurs more than once.
+    """Part instances whose SOPInstanceUID occurs more than once.
 
-    A frame with the same header as an earlier one is a copy, returned with its original. One that differs is
-    another image under the same name: it goes into a second, third... version of the series, so that it is kept
-    and cannot disturb the first.
+    An instance with the same header as an earlier one is a copy: its frames are returned with their originals. One
+    that differs is another image under the same name: it goes whole into a second, third... version of the series,
+    so that it is kept and cannot disturb the first.
     """
-    seen: dict[Any, list[tuple[Any, Frame]]] = defaultdict(list)
-    versions: list[list[Frame]] = []
-    copies = []
+    instances: dict[int, list[Frame]] = defaultdict(list)
     for frame in frames:
-        known = seen[frame.row["instance_key"], frame.number or 0]
-        facts = _facts(frame)
-        named = frame.row["SOPInstanceUID"]  # without a name, the same header does not make the same image
-        original = next((other for other_facts, other in known if named and other_facts == facts), None)
+        instances[id(frame.row)].append(frame)
+    seen: dict[Any, list[tuple[Any, list[Frame]]]] = defaultdict(list)
+    versions: list[list[Frame]] = []
+    copies: list[tuple[Frame, Frame]] = []
+    for members in instances.values():
+        row = members[0].row
+        known, facts = seen[row["instance_key"]], [_facts(frame) for frame in members]
+        named = row["SOPInstanceUID"]  # without a name, the same header does not make the same image
+        original = next((others for other_facts, others in known if named and other_facts == facts), None)
         if original is not None:
-            copies.append((frame, original))
+            copies += zip(members, original, strict=True)
             continue
         if len(known) == len(versions):
             versions.append([])
-        versions[len(known)].append(frame)
-        known.append((facts, frame))
+        versions[len(known)] += members
+        known.append((facts, members))
     return versions, copies
 
 
