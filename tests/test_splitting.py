@@ -340,6 +340,21 @@ def test_two_images_under_one_uid_are_both_kept() -> None:
     assert {volume["split_reason"] for volume in volumes} == {None, "conflicting_instance"}
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("EchoTime", [12.0, 40.0]), ("DiffusionBValue", [0.0, 800.0]), ("TemporalPositionIdentifier", [1, 2])],
+)
+def test_images_that_share_uids_and_numbers_are_no_copies_where_they_were_acquired_otherwise(
+    name: str, values: list[Any]
+) -> None:
+    rows = repeated(2, **{name: lambda t, z, i: values[t], "Modality": lambda t, z, i: "MR"})
+    for i, row in enumerate(rows):
+        row |= {key: rows[i % 10][key] for key in ("SOPInstanceUID", "instance_key", "InstanceNumber")}
+    volumes, frames = assembled(rows)
+    assert shapes(volumes) == [(10, 1), (10, 1)]
+    assert all(f["role"] == "image" for f in frames)
+
+
 def test_a_whole_series_of_conflicting_uids_is_two_volumes() -> None:
     rows = repeated(1)
     others = [

@@ -127,7 +127,8 @@ _IDENTICAL = (
 
 def _facts(frame: Frame) -> Any:
     """Return what two copies of one frame must share, as far as headers tell."""
-    values = tuple(frame.row[name] for name in _IDENTICAL)
+    values = [frame.row[name] for name in _IDENTICAL]
+    values += [value(frame) for value in ATTRIBUTES.values()]
     return (*values, frame.position, frame.orientation, frame.spacing, frame.slope, frame.intercept)
 
 
