@@ -189,6 +189,47 @@ def test_two_acquisitions_that_run_through_each_other_are_two_volumes() -> None:
     assert {(v["spacing_slice_mm"], v["split_reason"]) for v in volumes} == {(2.0, "AcquisitionNumber")}
 
 
+def test_two_acquisitions_that_run_through_each_other_are_told_apart_although_one_lacks_a_slice() -> None:
+    rows = [
+        row | {"ImagePositionPatient": [0.0, 0.0, 2.0 * (i % 10) + 0.7 * (i // 10)], "AcquisitionNumber": i // 10}
+        for i, row in enumerate(repeated(2))
+    ]
+    del rows[14]
+    volumes, _ = assembled(rows)
+    assert {(v["slices"], v["missing_slice_count"], v["spacing_slice_mm"]) for v in volumes} == {
+        (10, 0, 2.0),
+        (9, 1, 2.0),
+    }
+    assert {v["split_reason"] for v in volumes} == {"AcquisitionNumber"}
+
+
+def test_one_stack_acquired_in_two_passes_that_lacks_a_slice_stays_one() -> None:
+    volume = only(assembled([image(z, 2.0 * z, AcquisitionNumber=z % 2) for z in range(12) if z != 5])[0])
+    assert (volume["slices"], volume["missing_slice_count"], volume["spacing_slice_mm"]) == (11, 1, 2.0)
+
+
+@pytest.mark.parametrize("gap", [39.0, 40.0])
+def test_stacks_that_the_object_names_are_volumes_although_they_lie_behind_one_another(gap: float) -> None:
+    row = multiframe([0.0, 2.0, 4.0, 4.0 + gap, 6.0 + gap, 8.0 + gap], frame_StackID=["1"] * 3 + ["2"] * 3)
+    volumes, _ = assembled([row])
+    assert {(v["slices"], v["spacing_slice_mm"], v["split_reason"]) for v in volumes} == {(3, 2.0, "StackID")}
+    assert len(volumes) == 2
+
+
+def test_named_stacks_of_several_echoes_and_times_are_a_volume_each() -> None:
+    places = [(stack, echo, time, z) for stack in "12" for echo in (5.0, 9.0) for time in (1, 2) for z in range(4)]
+    row = multiframe([2.0 * z + (0.0 if stack == "1" else 51.3) for stack, _, _, z in places], Modality="MR")
+    row |= {
+        "frame_StackID": [stack for stack, *_ in places],
+        "frame_EffectiveEchoTime": [echo for _, echo, *_ in places],
+        "frame_TemporalPositionIndex": [time for *_, time, _ in places],
+    }
+    volumes, _ = assembled([row])
+    assert shapes(volumes) == [(4, 2)] * 4
+    assert all(v["regularly_spaced_3d_volume"] for v in volumes)
+    assert {v["split_reason"] for v in volumes} == {"StackID, EchoTime"}
+
+
 def test_pieces_behind_one_another_are_one_stack_with_a_hole() -> None:
     rows = [image(i, 2.0 * z, AcquisitionNumber=i // 5) for i, z in enumerate([0, 1, 2, 3, 4, 6, 7, 8, 9, 10])]
     volume = only(assembled(rows)[0])

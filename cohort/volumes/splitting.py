@@ -183,9 +183,11 @@ def _split(frames: list[Frame], modality: str | None, depth: int) -> list[Group]
     distinct, uniform = _quality(frames)
     if distinct == len(frames) and uniform:
         return [Group([frames])]
-    if distinct == len(frames):
+    choice = None if uniform else _named_stacks(frames)
+    if distinct == len(frames) and choice is None:
         return _unmix(frames) or [Group([frames])]
-    if depth < _DEPTH and (choice := _best(frames, _contrast(modality), distinct)):
+    choice = choice or _best(frames, _contrast(modality), distinct)
+    if depth < _DEPTH and choice:
         name, parts = choice
         groups = [group for part in parts for group in _split(part, modality, depth + 1)]
         for group in groups:
@@ -200,8 +202,12 @@ def _contrast(modality: str | None) -> tuple[str, ...]:
 
 def _quality(frames: list[Frame]) -> tuple[int, bool]:
     """Return the number of distinct places, and whether the gaps between them are equal."""
-    stack = geometry.measure_stack(positions_of(frames), orientation_of(frames))
+    stack = _measured(frames)
     return 1 + int(np.sum(np.diff(stack.projections) > geometry.SAME_PLACE_MM)), stack.uniform
+
+
+def _measured(frames: list[Frame]) -> geometry.Stack:
+    return geometry.measure_stack(positions_of(frames), orientation_of(frames))
 
 
 def _partition(frames: list[Frame], name: str) -> list[list[Frame]]:
@@ -210,6 +216,14 @@ def _partition(frames: list[Frame], name: str) -> list[list[Frame]]:
     for frame in frames:
         groups[ATTRIBUTES[name](frame)].append(frame)
     return [groups[value] for value in sorted(groups, key=lambda v: (v is None, str(type(v)), v))]
+
+
+def _named_stacks(frames: list[Frame]) -> tuple[str, list[list[Frame]]] | None:
+    """Return the even stacks into which the object itself parts frames of unequal gaps (PS3.3 C.7.6.16.2.2)."""
+    parts = _partition(frames, "StackID")
+    if len(parts) < 2 or min(len(part) for part in parts) < _LEAST_STACK:
+        return None
+    return ("StackID", parts) if all(_measured(part).uniform for part in parts) else None
 
 
 def _best(frames: list[Frame], names: tuple[str, ...], distinct: int) -> tuple[str, list[list[Frame]]] | None:
@@ -245,7 +259,7 @@ def _by_places(parts: list[list[Frame]], name: str) -> list[Group]:
     """Join time points that cover the same places to one volume each."""
     volumes: list[tuple[np.ndarray[Any, Any], list[list[Frame]]]] = []
     for part in parts:
-        places = geometry.measure_stack(positions_of(part), orientation_of(part)).projections
+        places = _measured(part).projections
         for known, timepoints in volumes:
             if len(known) == len(places) and np.max(np.abs(known - places)) <= geometry.SAME_PLACE_MM:
                 timepoints.append(part)
@@ -294,12 +308,18 @@ def _ascending(place: list[Frame]) -> bool:
 
 
 def _unmix(frames: list[Frame]) -> list[Group]:
-    """Part a stack of unequal gaps where an attribute shows two even stacks that run through each other."""
+    """Part a stack of unequal gaps where an attribute shows two stacks that run through each other.
+
+    They may have holes where the whole could not be one stack with holes.
+    """
+    holes = _measured(frames).missing == 0
     for name in (*CONTRAST, *TIME):
         parts = _partition(frames, name)
         if len(parts) < 2 or min(len(part) for part in parts) < _LEAST_STACK:
             continue
-        if all(_quality(part) == (len(part), True) for part in parts) and _interleaved(parts):
+        stacks = [_measured(part) for part in parts]
+        good = all(stack.unique and (stack.uniform or (holes and stack.missing)) for stack in stacks)
+        if good and _interleaved(parts):
             return [Group([part], [name]) for part in parts]
     return []
 
