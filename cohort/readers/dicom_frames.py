@@ -10,28 +10,52 @@ from cohort.schema import FRAME_COLUMNS
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# Where a value lies in a functional group (PS3.3 C.7.6.16.2): macro sequences to try, then the attribute.
-PLACES: dict[str, tuple[str, ...]] = {
-    "ImagePositionPatient": ("PlanePositionSequence",),
-    "ImageOrientationPatient": ("PlaneOrientationSequence",),
-    "PixelSpacing": ("PixelMeasuresSequence",),
-    "SliceThickness": ("PixelMeasuresSequence",),
-    "RescaleSlope": ("PixelValueTransformationSequence",),
-    "RescaleIntercept": ("PixelValueTransformationSequence",),
-    "StackID": ("FrameContentSequence",),
-    "InStackPositionNumber": ("FrameContentSequence",),
-    "TemporalPositionIndex": ("FrameContentSequence",),
-    "FrameAcquisitionNumber": ("FrameContentSequence",),
-    "EffectiveEchoTime": ("MREchoSequence",),
-    "DiffusionBValue": ("MRDiffusionSequence",),
-    "FrameType": (
-        "MRImageFrameTypeSequence",
-        "CTImageFrameTypeSequence",
-        "PETFrameTypeSequence",
-        "ParametricMapFrameTypeSequence",
+Place = tuple[str, ...]  # sequences, then the attribute
+
+# What a legacy converter had no group for (PS3.3 C.7.6.16.2.25 and .26): attributes of the classic images.
+_CONVERTED = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
+
+
+def _converted(attribute: str) -> tuple[Place, ...]:
+    return tuple((sequence, attribute) for sequence in _CONVERTED)
+
+
+# Where a value lies in a functional group (PS3.3 C.7.6.16.2): paths to try.
+PLACES: dict[str, tuple[Place, ...]] = {
+    "ImagePositionPatient": (("PlanePositionSequence", "ImagePositionPatient"),),
+    "ImageOrientationPatient": (("PlaneOrientationSequence", "ImageOrientationPatient"),),
+    "PixelSpacing": (("PixelMeasuresSequence", "PixelSpacing"),),
+    "SliceThickness": (("PixelMeasuresSequence", "SliceThickness"),),
+    "RescaleSlope": (("PixelValueTransformationSequence", "RescaleSlope"),),
+    "RescaleIntercept": (("PixelValueTransformationSequence", "RescaleIntercept"),),
+    "StackID": (("FrameContentSequence", "StackID"),),
+    "InStackPositionNumber": (("FrameContentSequence", "InStackPositionNumber"),),
+    "TemporalPositionIndex": (
+        ("FrameContentSequence", "TemporalPositionIndex"),
+        *_converted("TemporalPositionIdentifier"),
     ),
-    "NominalCardiacTriggerDelayTime": ("CardiacSynchronizationSequence",),
-    "ReferencedSegmentNumber": ("SegmentIdentificationSequence",),
+    "FrameAcquisitionNumber": (("FrameContentSequence", "FrameAcquisitionNumber"), *_converted("AcquisitionNumber")),
+    "EffectiveEchoTime": (("MREchoSequence", "EffectiveEchoTime"), *_converted("EchoTime")),
+    "DiffusionBValue": (("MRDiffusionSequence", "DiffusionBValue"), *_converted("DiffusionBValue")),
+    "DiffusionGradientOrientation": (
+        ("MRDiffusionSequence", "DiffusionGradientDirectionSequence", "DiffusionGradientOrientation"),
+        *_converted("DiffusionGradientOrientation"),
+    ),
+    "FrameType": (
+        ("MRImageFrameTypeSequence", "FrameType"),
+        ("CTImageFrameTypeSequence", "FrameType"),
+        ("PETFrameTypeSequence", "FrameType"),
+        ("ParametricMapFrameTypeSequence", "FrameType"),
+    ),
+    "ComplexImageComponent": (("MRImageFrameTypeSequence", "ComplexImageComponent"),),
+    "NominalCardiacTriggerDelayTime": (
+        ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+        *_converted("TriggerTime"),
+    ),
+    "FrameReferenceTime": _converted("FrameReferenceTime"),
+    "KVP": (("CTXRayDetailsSequence", "KVP"), *_converted("KVP")),
+    "ConvolutionKernel": (("CTReconstructionSequence", "ConvolutionKernel"), *_converted("ConvolutionKernel")),
+    "ReferencedSegmentNumber": (("SegmentIdentificationSequence", "ReferencedSegmentNumber"),),
 }
 
 # Top-level column that a functional group fills where the top level lacks it and all frames agree.
@@ -47,14 +71,27 @@ _TOP_LEVEL = {
     "FrameAcquisitionNumber": "AcquisitionNumber",
     "EffectiveEchoTime": "EchoTime",
     "DiffusionBValue": "DiffusionBValue",
+    "DiffusionGradientOrientation": "DiffusionGradientOrientation",
+    "NominalCardiacTriggerDelayTime": "TriggerTime",
+    "FrameReferenceTime": "FrameReferenceTime",
+    "KVP": "KVP",
 }
-WIDTHS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+WIDTHS = {
+    "ImagePositionPatient": 3,
+    "ImageOrientationPatient": 6,
+    "PixelSpacing": 2,
+    "DiffusionGradientOrientation": 3,
+}
+LISTED = ("FrameType", "ConvolutionKernel")
+"""Attributes of several texts, which a frame has joined by a backslash."""
+
 _FILL: dict[str, Any] = {"list<float64>": float("nan"), "list<int64>": 0, "list<string>": ""}
 _MOST_FRAMES = 1 << 16  # more than there are items for are a lie in the header
 _INT64 = 1 << 63
-EXTRA_SHARED = {
-    "RescaleType": "PixelValueTransformationSequence",
-    "SpacingBetweenSlices": "PixelMeasuresSequence",
+EXTRA_SHARED: dict[str, tuple[Place, ...]] = {
+    "RescaleType": (("PixelValueTransformationSequence", "RescaleType"),),
+    "SpacingBetweenSlices": (("PixelMeasuresSequence", "SpacingBetweenSlices"), *_converted("SpacingBetweenSlices")),
+    "Units": _converted("Units"),
 }
 
 
@@ -81,28 +118,45 @@ def functional_groups(dataset: Dataset, row: Row) -> Row:
     if frames > _MOST_FRAMES:
         frames = len(per_frame)
     found: Row = {}
+    groups = _Groups(shared, per_frame[:frames])
     for column in FRAME_COLUMNS:
         name = column.name.removeprefix("frame_")
-        values = _per_frame(name, shared, per_frame, frames)
+        values = groups.values(name, frames)
         if all(value is None for value in values):
             continue
         found[column.name] = _flattened(name, column.type, values)
         top = _TOP_LEVEL.get(name)
         if top and row.get(top) is None and all(value == values[0] for value in values):
             found[top] = values[0]
-    for name, macro in EXTRA_SHARED.items():
+    for name, paths in EXTRA_SHARED.items():
         if row.get(name) is None:
-            values = [_lookup(group, (macro,), name) for group in (shared, *per_frame[:1])]
+            values = [_lookup(group, paths, name) for group in (shared, *per_frame[:1])]
             found[name] = next((value for value in values if value is not None), None)
     return found
 
 
-def _per_frame(name: str, shared: Dataset | None, per_frame: list[Dataset], frames: int) -> list[Any]:
-    places = PLACES[name]
-    common = _lookup(shared, places, name)
-    own = [_lookup(group, places, name) for group in per_frame[:frames]]
-    own += [None] * (frames - len(own))
-    return [common if value is None else value for value in own]
+class _Groups:
+    """The functional groups of one object; a macro that no group has is looked for once."""
+
+    def __init__(self, shared: Dataset | None, per_frame: list[Dataset]) -> None:
+        self._shared, self._per_frame = shared, per_frame
+        self._present: dict[str, bool] = {}
+
+    def values(self, name: str, frames: int) -> list[Any]:
+        """Return the value of each frame; what a frame lacks is that of the shared group."""
+        paths = tuple(path for path in PLACES[name] if self._has(path[0]))
+        if not paths:
+            return [None]
+        common = _lookup(self._shared, paths, name)
+        own = [_lookup(group, paths, name) for group in self._per_frame]
+        own += [None] * (frames - len(own))
+        return [common if value is None else value for value in own]
+
+    def _has(self, macro: str) -> bool:
+        if macro not in self._present:
+            groups = self._per_frame if self._shared is None else [self._shared, *self._per_frame]
+            self._present[macro] = any(macro in group for group in groups)
+        return self._present[macro]
 
 
 def _flattened(name: str, kind: str, values: list[Any]) -> list[Any]:
@@ -115,23 +169,28 @@ def _flattened(name: str, kind: str, values: list[Any]) -> list[Any]:
     return flat
 
 
-def _lookup(group: Dataset | None, macros: tuple[str, ...], name: str) -> Any:
-    for macro in macros:
-        item = _first(group, macro)
-        if item is not None and name in item:
+def _lookup(group: Dataset | None, paths: tuple[Place, ...], name: str) -> Any:
+    """Return the value at the first path that leads to one."""
+    for *sequences, attribute in paths:
+        item = group
+        for sequence in sequences:
+            item = _first(item, sequence)
+        if item is not None and attribute in item:
             try:
-                return _plain(item[name].value, name)
+                value = _plain(item[attribute].value, name)
             except Exception:
                 return None
+            if value is not None:
+                return value
     return None
 
 
 def _plain(value: Any, name: str) -> Any:
     if value is None or value == "":
         return None
-    if name == "FrameType":
+    if name in LISTED:
         return "\\".join(str(part) for part in value) if not isinstance(value, str) else value
-    if name in ("StackID", "RescaleType"):
+    if name in ("StackID", "RescaleType", "Units", "ComplexImageComponent"):
         return str(value)
     if name in (
         "InStackPositionNumber",

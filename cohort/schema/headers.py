@@ -138,8 +138,13 @@ FRAME_COLUMNS: tuple[Column, ...] = (
     _frame("FrameAcquisitionNumber", "int64", "number of the acquisition", "0020,9156"),
     _frame("EffectiveEchoTime", "float64", "echo time", "0018,9082", "ms"),
     _frame("DiffusionBValue", "float64", "diffusion weighting", "0018,9087", "s/mm2"),
+    _frame("DiffusionGradientOrientation", "float64", "direction of the diffusion gradient, 3 numbers", "0018,9089"),
     _frame("FrameType", "string", "frame type, joined by a backslash", "0008,9007"),
+    _frame("ComplexImageComponent", "string", "MAGNITUDE, PHASE, REAL, IMAGINARY or MIXED", "0008,9208"),
     _frame("NominalCardiacTriggerDelayTime", "float64", "time since the R peak", "0020,9153", "ms"),
+    _frame("FrameReferenceTime", "float64", "reference time of a PET frame", "0054,1300", "ms"),
+    _frame("KVP", "float64", "peak kilovoltage", "0018,0060", "kV"),
+    _frame("ConvolutionKernel", "string", "reconstruction kernel, joined by a backslash", "0018,1210"),
     _frame("ReferencedSegmentNumber", "int64", "segment the frame shows", "0062,000B"),
 )  # fmt: skip
 

@@ -22,7 +22,7 @@ COLUMNS = (
     "source", "path", "path_raw", "size", "Modality", "format", "container", "status", "is_image", "instance_key", "series_key",
     "TransferSyntaxUID", "pixel_offset", "pixel_length", "SOPInstanceUID", "ImageType",
     "AcquisitionDateTime", "AcquisitionTime", "PatientID", "StudyInstanceUID", "SeriesInstanceUID",
-    "EchoTime", "EchoNumbers", "TriggerTime", "DiffusionBValue", "DiffusionGradientOrientation", "KVP", "ConvolutionKernel",
+    "EchoTime", "EchoNumbers", "TriggerTime", "FrameReferenceTime", "DiffusionBValue", "DiffusionGradientOrientation", "KVP", "ConvolutionKernel",
     "SpacingBetweenSlices", "SliceThickness", "NominalScannedPixelSpacing", "ImagerPixelSpacing", "PixelSpacing",
     "AcquisitionNumber", "InstanceNumber", "TemporalPositionIdentifier", "StackID", "ImagePositionPatient",
     "ImageOrientationPatient", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
@@ -32,7 +32,9 @@ COLUMNS = (
     "frame_ImagePositionPatient", "frame_ImageOrientationPatient", "frame_PixelSpacing", "frame_SliceThickness",
     "frame_RescaleSlope", "frame_RescaleIntercept", "frame_StackID", "frame_InStackPositionNumber",
     "frame_TemporalPositionIndex", "frame_FrameAcquisitionNumber", "frame_EffectiveEchoTime", "frame_DiffusionBValue",
-    "frame_FrameType", "frame_NominalCardiacTriggerDelayTime", "frame_ReferencedSegmentNumber",
+    "frame_DiffusionGradientOrientation", "frame_FrameType", "frame_ComplexImageComponent",
+    "frame_NominalCardiacTriggerDelayTime", "frame_FrameReferenceTime", "frame_KVP", "frame_ConvolutionKernel",
+    "frame_ReferencedSegmentNumber",
     "nifti_version", "nifti_magic", "nifti_big_endian", "nifti_dim", "nifti_pixdim", "nifti_datatype", "nifti_vox_offset",
     "nifti_scl_slope", "nifti_scl_inter", "nifti_xyzt_units", "nifti_qform_code", "nifti_sform_code", "nifti_quatern",
     "nifti_srow", "unparsed",
@@ -180,10 +182,15 @@ def orientation_of(frames: list[Frame]) -> NDArray[np.float64]:
 # -- attributes that tell volumes apart --------------------------------------------------------------------
 
 
-def _per_frame(name: str, fallback: str) -> Callable[[Frame], Any]:
+def _per_frame(name: str, fallback: str | None) -> Callable[[Frame], Any]:
     def value(frame: Frame) -> Any:
         values = frame.row[f"frame_{name}"]
-        found = frame.row[fallback] if values is None else _at(values, frame.number or 0)
+        if values is None:
+            found = None if fallback is None else frame.row[fallback]
+        else:
+            found = _at(values, frame.number or 0)
+        if isinstance(found, list):
+            return tuple(found)
         return None if found != found else found  # NaN: the frame has none
 
     return value
@@ -197,37 +204,24 @@ def _listed(name: str) -> Callable[[Frame], Any]:
     return value
 
 
-def _plain(name: str) -> Callable[[Frame], Any]:
-    return lambda frame: frame.row[name]
-
-
-def _image_type(frame: Frame) -> Any:
-    values = frame.row["frame_FrameType"]
-    if values is not None:
-        return _at(values, frame.number or 0)
-    listed = frame.row["ImageType"]
-    return None if listed is None else tuple(listed)
-
-
-def _segment(frame: Frame) -> Any:
-    values = frame.row["frame_ReferencedSegmentNumber"]
-    return None if values is None else _at(values, frame.number or 0)
-
-
 ATTRIBUTES: dict[str, Callable[[Frame], Any]] = {
     "EchoTime": _per_frame("EffectiveEchoTime", "EchoTime"),
     "EchoNumbers": _listed("EchoNumbers"),
     "DiffusionBValue": _per_frame("DiffusionBValue", "DiffusionBValue"),
-    "ImageType": _image_type,
+    "ImageType": _per_frame("FrameType", "ImageType"),
+    "ComplexImageComponent": _per_frame("ComplexImageComponent", None),
     "StackID": _per_frame("StackID", "StackID"),
-    "ReferencedSegmentNumber": _segment,
-    "KVP": _plain("KVP"),
-    "ConvolutionKernel": _listed("ConvolutionKernel"),
+    "ReferencedSegmentNumber": _per_frame("ReferencedSegmentNumber", None),
+    "KVP": _per_frame("KVP", "KVP"),
+    "ConvolutionKernel": _per_frame("ConvolutionKernel", "ConvolutionKernel"),
     "TemporalPosition": _per_frame("TemporalPositionIndex", "TemporalPositionIdentifier"),
     "TriggerTime": _per_frame("NominalCardiacTriggerDelayTime", "TriggerTime"),
+    "FrameReferenceTime": _per_frame("FrameReferenceTime", "FrameReferenceTime"),
     "AcquisitionNumber": _per_frame("FrameAcquisitionNumber", "AcquisitionNumber"),
     "AcquisitionTime": lambda frame: frame.row["AcquisitionDateTime"] or frame.row["AcquisitionTime"],
-    "DiffusionGradientOrientation": _listed("DiffusionGradientOrientation"),
+    "DiffusionGradientOrientation": lambda frame: _vector(
+        frame.row, "DiffusionGradientOrientation", frame.number or 0, 3
+    ),
 }
 """Values by which a series may be split, in order of preference."""
 
@@ -236,6 +230,7 @@ CONTRAST = (
     "EchoNumbers",
     "DiffusionBValue",
     "ImageType",
+    "ComplexImageComponent",
     "StackID",
     "ReferencedSegmentNumber",
     "KVP",
@@ -246,6 +241,7 @@ CONTRAST = (
 TIME = (
     "TemporalPosition",
     "TriggerTime",
+    "FrameReferenceTime",
     "AcquisitionNumber",
     "AcquisitionTime",
     "DiffusionGradientOrientation",
