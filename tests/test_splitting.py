@@ -462,6 +462,19 @@ def test_dose_planes_lie_along_the_normal_by_their_offsets() -> None:
     assert [f["position_mm"] for f in frames] == [5.0, 7.5, 10.0]
 
 
+@pytest.mark.parametrize("column", [[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]])
+def test_dose_planes_given_by_their_patient_z_lie_there_whichever_way_the_normal_points(column: list[float]) -> None:
+    row = image(
+        1, 5.0, Modality="RTDOSE", NumberOfFrames=3, GridFrameOffsetVector=[5.0, 7.5, 10.0],
+        ImageOrientationPatient=[1.0, 0.0, 0.0, *column],
+    )  # fmt: skip
+    volumes, frames = assembled([row])
+    assert only(volumes)["spacing_slice_mm"] == 2.5
+    first = {5.0: 0, -5.0: 2}  # position along the normal of the plane at z = 5: its place in the stack
+    assert all(f["slice"] == first[f["position_mm"]] for f in frames if abs(f["position_mm"]) == 5.0)
+    assert sorted(abs(f["position_mm"]) for f in frames) == [5.0, 7.5, 10.0]
+
+
 @pytest.mark.parametrize(
     ("columns", "unit"),
     [

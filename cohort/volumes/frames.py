@@ -91,14 +91,17 @@ def _positions(row: Row, count: int) -> list[tuple[float, ...] | None] | None:
         return [first]
     if first is None or offsets is None or len(offsets) != count or cosines is None or len(cosines) != 6:
         return None
-    normal = geometry.slice_normal(cosines)  # dose planes are given by offsets along it (PS3.3 C.8.8.3.2)
-    start = offsets[0] if offsets[0] != 0 and _absolute_offsets(offsets, first) else 0.0
-    return [tuple(np.asarray(first) + normal * (offset - start)) for offset in offsets]
+    return _dose_planes(first, offsets, geometry.slice_normal(cosines))
 
 
-def _absolute_offsets(offsets: list[float], first: tuple[float, ...]) -> bool:
-    """Tell whether offsets are patient z instead of distances (the second form of PS3.3 C.8.8.3.2)."""
-    return abs(offsets[0] - first[2]) < geometry.SAME_PLACE_MM
+def _dose_planes(
+    first: tuple[float, ...], offsets: list[float], normal: NDArray[np.float64]
+) -> list[tuple[float, ...] | None]:
+    """Return the positions of dose planes: offsets along the normal, or the patient z of each (PS3.3 C.8.8.3.2)."""
+    transverse = abs(normal[2]) > 1 - geometry.SAME_DIRECTION
+    if transverse and offsets[0] != 0 and abs(offsets[0] - first[2]) < geometry.SAME_PLACE_MM:
+        return [(first[0], first[1], z) for z in offsets]
+    return [tuple(np.asarray(first) + normal * (offset - offsets[0])) for offset in offsets]
 
 
 def _vector(row: Row, name: str, frame: int, width: int) -> tuple[float, ...] | None:
