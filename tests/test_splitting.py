@@ -455,6 +455,15 @@ def test_a_multiframe_object_without_places_stays_whole() -> None:
     assert (volume["slices"], volume["timepoints"], len(frames)) == (1, 7, 1)
 
 
+@pytest.mark.parametrize("modality", ["SM", "SEG"])
+def test_the_tiles_of_a_slide_are_neither_slices_nor_time_points(modality: str) -> None:
+    level = {"NumberOfFrames": 12, "TotalPixelMatrixRows": 900, "TotalPixelMatrixColumns": 1200, "Modality": modality}
+    volumes, frames = assemble_series([image(1, None, **level)])
+    volume = only(volumes)
+    assert (volume["rows"], volume["columns"], volume["slices"], volume["timepoints"]) == (900, 1200, 1, 1)
+    assert (volume["status"], volume["reason"], len(frames)) == ("ok", "whole_slide", 1)
+
+
 def test_dose_planes_lie_along_the_normal_by_their_offsets() -> None:
     row = image(1, 5.0, Modality="RTDOSE", NumberOfFrames=3, GridFrameOffsetVector=[0.0, 2.5, 5.0])
     volumes, frames = assembled([row])

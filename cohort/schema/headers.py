@@ -115,6 +115,8 @@ DICOM_COLUMNS: tuple[Column, ...] = (
     _tag("RescaleType", "0028,1054", "string", "Unit after rescale"),
     _tag("LossyImageCompression", "0028,2110", "string", "01 where pixels went through lossy compression"),
     _tag("LossyImageCompressionRatio", "0028,2112", "list<float64>", "Ratios of the lossy compressions"),
+    _tag("TotalPixelMatrixColumns", "0048,0006", "int64", "Columns of the whole slide; a frame is a tile of it", "pixels"),
+    _tag("TotalPixelMatrixRows", "0048,0007", "int64", "Rows of the whole slide", "pixels"),
     _tag("Units", "0054,1001", "string", "Unit of PET values"),
     _tag("DecayCorrection", "0054,1102", "string", "Time the PET decay is corrected to"),
     _tag("FrameReferenceTime", "0054,1300", "float64", "Reference time of a PET frame", "ms"),

@@ -77,6 +77,7 @@ def _volume(group: Group) -> tuple[Row, list[Row]]:
     volume["spacing_source"] = spacing_source(first)
     places = _places(group, volume)
     _count(group, volume)
+    _describe_slide(row, volume)
     return volume, _frame_rows(group, volume, places)
 
 
@@ -160,8 +161,15 @@ def _count(group: Group, volume: Row) -> None:
         "n_files": len(instances),
         "n_bytes": sum(row["size"] for row in instances.values()),
     }
-    if volume["Modality"] == _WHOLE_SLIDE:
-        volume["reason"] = "whole_slide"  # tiles of a pyramid: described, not read
+
+
+def _describe_slide(row: Row, volume: Row) -> None:
+    """Describe a level of a slide, or of its segmentation, by the whole matrix: its frames are tiles, not read."""
+    rows, columns = row["TotalPixelMatrixRows"], row["TotalPixelMatrixColumns"]
+    if rows is not None and columns is not None:
+        volume |= {"rows": rows, "columns": columns, "slices": 1, "timepoints": 1}
+    if volume["Modality"] == _WHOLE_SLIDE or rows is not None:
+        volume["reason"] = "whole_slide"
 
 
 def _frame_rows(group: Group, volume: Row, places: list[tuple[Frame, int, int, float | None]]) -> list[Row]:

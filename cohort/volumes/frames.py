@@ -28,7 +28,7 @@ COLUMNS = (
     "ImageOrientationPatient", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
     "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
     "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType", "Units", "DoseUnits", "DoseGridScaling",
-    "GridFrameOffsetVector", "us_spacing_row_mm", "us_spacing_col_mm",
+    "GridFrameOffsetVector", "TotalPixelMatrixColumns", "TotalPixelMatrixRows", "us_spacing_row_mm", "us_spacing_col_mm",
     "frame_ImagePositionPatient", "frame_ImageOrientationPatient", "frame_PixelSpacing", "frame_SliceThickness",
     "frame_RescaleSlope", "frame_RescaleIntercept", "frame_StackID", "frame_InStackPositionNumber",
     "frame_TemporalPositionIndex", "frame_FrameAcquisitionNumber", "frame_EffectiveEchoTime", "frame_DiffusionBValue",
