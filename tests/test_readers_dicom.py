@@ -581,6 +581,21 @@ def test_ultrasound_spacing_comes_from_the_first_flat_region_in_centimetres() ->
     assert row["us_spacing_col_mm"] == pytest.approx(0.3)
 
 
+def test_the_detector_says_where_reconstructed_slices_lie_and_nothing_of_projections() -> None:
+    detector = Dataset()
+    detector.ImagePositionPatient, detector.ImageOrientationPatient = [-9, -8, 7.5], [1, 0, 0, 0, 0, -1]
+    dataset = image(Modality="NM", NumberOfFrames=2, PixelData=PIXELS * 2, DetectorInformationSequence=[detector])
+    del dataset.ImagePositionPatient
+    del dataset.ImageOrientationPatient
+    assert read(written(dataset)).get("ImagePositionPatient") is None
+    dataset.SliceVector = [1, 2]
+    row = read(written(dataset))
+    assert (row["ImagePositionPatient"], row["ImageOrientationPatient"]) == ([-9, -8, 7.5], [1, 0, 0, 0, 0, -1])
+    assert row["SliceVector"] == [1, 2]
+    detector.ImagePositionPatient = [1, 2]  # one number short
+    assert read(written(dataset)).get("ImagePositionPatient") is None
+
+
 def test_a_file_on_disk_reads_like_its_bytes(tmp_path: Path) -> None:
     data = written(image())
     path = tmp_path / "image"

@@ -455,6 +455,32 @@ def test_a_multiframe_object_without_places_stays_whole() -> None:
     assert (volume["slices"], volume["timepoints"], len(frames)) == (1, 7, 1)
 
 
+@pytest.mark.parametrize("step", [4.0, -4.0])
+def test_reconstructed_slices_of_nuclear_medicine_lie_behind_or_in_front_of_the_first(step: float) -> None:
+    row = image(1, 20.0, Modality="NM", NumberOfFrames=3, SliceVector=[1, 2, 3], SpacingBetweenSlices=step)
+    volumes, frames = assembled([row])
+    volume = only(volumes)
+    assert (volume["slices"], volume["timepoints"], volume["spacing_slice_mm"]) == (3, 1, 4.0)
+    assert {f["frame"]: f["position_mm"] for f in frames} == {0: 20.0, 1: 20.0 + step, 2: 20.0 + 2 * step}
+
+
+def test_gated_slices_of_nuclear_medicine_are_time_points() -> None:
+    vector = [1, 2, 3, 1, 2, 3]
+    row = image(1, 20.0, Modality="NM", NumberOfFrames=6, SliceVector=vector, SpacingBetweenSlices=4.0)
+    volume = only(assembled([row])[0])
+    assert (volume["slices"], volume["timepoints"], volume["spacing_slice_mm"]) == (3, 2, 4.0)
+
+
+def test_slices_of_nuclear_medicine_without_a_distance_are_counted_and_get_no_spacing() -> None:
+    for placed in (20.0, None):
+        row = image(1, placed, Modality="NM", NumberOfFrames=6, SliceVector=[1, 2, 3, 1, 2, 3])
+        volume = only(assembled([row])[0])
+        assert (volume["slices"], volume["timepoints"], volume.get("spacing_slice_mm")) == (3, 2, None)
+        assert volume.get("regularly_spaced_3d_volume") is None
+    views = only(assembled([image(1, None, Modality="NM", NumberOfFrames=6)])[0])
+    assert (views["slices"], views["timepoints"]) == (1, 6)
+
+
 @pytest.mark.parametrize("modality", ["SM", "SEG"])
 def test_the_tiles_of_a_slide_are_neither_slices_nor_time_points(modality: str) -> None:
     level = {"NumberOfFrames": 12, "TotalPixelMatrixRows": 900, "TotalPixelMatrixColumns": 1200, "Modality": modality}

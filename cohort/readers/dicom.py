@@ -18,7 +18,7 @@ from pydicom.uid import (
 
 from cohort.errors import RejectedError
 from cohort.readers.base import Row, inflate, key_of, key_of_bytes
-from cohort.readers.dicom_frames import functional_groups, ultrasound_spacing
+from cohort.readers.dicom_frames import detector_place, functional_groups, ultrasound_spacing
 from cohort.schema import DICOM_COLUMNS, Status
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def read_header(file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_l
     if row["is_image"]:
         row |= functional_groups(dataset, row)
         row |= ultrasound_spacing(dataset)
+        row |= detector_place(dataset, row)
     if gzipped:
         row["pixel_offset"] = row["pixel_length"] = None  # offsets inside the stream are of no use
     return row

@@ -111,9 +111,11 @@ def _nested() -> dict[int, Wanted]:
     integers = ("RegionSpatialFormat", "PhysicalUnitsXDirection", "PhysicalUnitsYDirection")
     region = [element_of(name, "int64") for name in integers]
     region += [element_of(name, "float64") for name in ("PhysicalDeltaX", "PhysicalDeltaY")]
+    place = [element_of(name, "list<float64>") for name in ("ImagePositionPatient", "ImageOrientationPatient")]
     groups = (charset, *_frame_elements())
     sequences = (
         element_of("SequenceOfUltrasoundRegions", "", (charset, *region)),
+        element_of("DetectorInformationSequence", "", (charset, *place)),
         element_of("SharedFunctionalGroupsSequence", "", groups),
         element_of("PerFrameFunctionalGroupsSequence", "", groups),
     )

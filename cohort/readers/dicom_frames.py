@@ -1,4 +1,4 @@
-"""What differs from frame to frame in one DICOM object: functional groups and ultrasound regions."""
+"""What differs from frame to frame in one DICOM object: functional groups, ultrasound regions, NM detectors."""
 
 from __future__ import annotations
 
@@ -237,3 +237,16 @@ def ultrasound_spacing(dataset: Dataset) -> Row:
         except (AttributeError, TypeError, ValueError):
             continue
     return {}
+
+
+def detector_place(dataset: Dataset, row: Row) -> Row:
+    """Return where the first reconstructed slice of nuclear medicine lies: its detector says it (PS3.3 C.8.4.11)."""
+    if not row.get("SliceVector"):
+        return {}
+    detector = _first(dataset, "DetectorInformationSequence")
+    found: Row = {}
+    for name in ("ImagePositionPatient", "ImageOrientationPatient"):
+        value = _lookup(detector, ((name,),), name)
+        if row.get(name) is None and value is not None and len(value) == WIDTHS[name]:
+            found[name] = value
+    return found

@@ -117,6 +117,7 @@ DICOM_COLUMNS: tuple[Column, ...] = (
     _tag("LossyImageCompressionRatio", "0028,2112", "list<float64>", "Ratios of the lossy compressions"),
     _tag("TotalPixelMatrixColumns", "0048,0006", "int64", "Columns of the whole slide; a frame is a tile of it", "pixels"),
     _tag("TotalPixelMatrixRows", "0048,0007", "int64", "Rows of the whole slide", "pixels"),
+    _tag("SliceVector", "0054,0080", "list<int64>", "Slice each frame of nuclear medicine shows, from 1"),
     _tag("Units", "0054,1001", "string", "Unit of PET values"),
     _tag("DecayCorrection", "0054,1102", "string", "Time the PET decay is corrected to"),
     _tag("FrameReferenceTime", "0054,1300", "float64", "Reference time of a PET frame", "ms"),

@@ -90,7 +90,7 @@ def _places(group: Group, volume: Row) -> list[tuple[Frame, int, int, float | No
     """Order the frames: (frame, time point, slice, position); write what the positions say into the volume."""
     whole = group.frames[0]
     if whole.number is None or whole.position is None:
-        volume |= {"slices": 1, "timepoints": 1 if whole.number is not None else whole.row["NumberOfFrames"]}
+        volume["slices"], volume["timepoints"] = (1, 1) if whole.number is not None else _frames_of_object(whole.row)
         _flag_mosaic(group, volume)
         return [(whole, 0, 0, None)]
     orientation = orientation_of(group.frames)
@@ -103,6 +103,15 @@ def _places(group: Group, volume: Row) -> list[tuple[Frame, int, int, float | No
         for t, (timepoint, stack) in enumerate(zip(group.timepoints, stacks, strict=True))
         for z, i in enumerate(stack.order)
     ]
+
+
+def _frames_of_object(row: Row) -> tuple[int, int]:
+    """Return slices and time points of an object taken whole: only nuclear medicine says that frames are slices."""
+    frames, vector = row["NumberOfFrames"], row["SliceVector"] or [1]
+    slices = max(1, max(vector))
+    if frames % slices == 0 and vector == [*range(1, slices + 1)] * (frames // slices):
+        return slices, frames // slices
+    return 1, frames
 
 
 def _measure(group: Group, volume: Row, stacks: list[geometry.Stack], orientation: Any) -> None:

@@ -28,7 +28,7 @@ COLUMNS = (
     "ImageOrientationPatient", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
     "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
     "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType", "Units", "DoseUnits", "DoseGridScaling",
-    "GridFrameOffsetVector", "TotalPixelMatrixColumns", "TotalPixelMatrixRows", "us_spacing_row_mm", "us_spacing_col_mm",
+    "GridFrameOffsetVector", "TotalPixelMatrixColumns", "TotalPixelMatrixRows", "SliceVector", "us_spacing_row_mm", "us_spacing_col_mm",
     "frame_ImagePositionPatient", "frame_ImageOrientationPatient", "frame_PixelSpacing", "frame_SliceThickness",
     "frame_RescaleSlope", "frame_RescaleIntercept", "frame_StackID", "frame_InStackPositionNumber",
     "frame_TemporalPositionIndex", "frame_FrameAcquisitionNumber", "frame_EffectiveEchoTime", "frame_DiffusionBValue",
@@ -85,13 +85,19 @@ def _positions(row: Row, count: int) -> list[tuple[float, ...] | None] | None:
     if row["frame_ImagePositionPatient"] is not None:
         found = [_vector(row, "ImagePositionPatient", i, 3) for i in range(count)]
         return found if any(p is not None for p in found) else None
-    first = _vector(row, "ImagePositionPatient", 0, 3)
-    offsets, cosines = row["GridFrameOffsetVector"], row["ImageOrientationPatient"]
+    first, cosines = _vector(row, "ImagePositionPatient", 0, 3), _vector(row, "ImageOrientationPatient", 0, 6)
     if count == 1:
         return [first]
-    if first is None or offsets is None or len(offsets) != count or cosines is None or len(cosines) != 6:
+    if first is None or cosines is None:
         return None
-    return _dose_planes(first, offsets, geometry.slice_normal(cosines))
+    offsets, slices, step = row["GridFrameOffsetVector"], row["SliceVector"], row["SpacingBetweenSlices"]
+    normal = geometry.slice_normal(cosines)
+    if offsets is not None and len(offsets) == count:
+        return _dose_planes(first, offsets, normal)
+    if slices is not None and len(slices) == count and step:
+        # The only place a reconstructed slice of nuclear medicine has; the sign tells the way (PS3.3 C.8.4.15).
+        return [tuple(np.asarray(first) + normal * (step * (number - 1))) for number in slices]
+    return None
 
 
 def _dose_planes(
