@@ -298,6 +298,17 @@ def test_what_repeats_the_image_makes_time_points(name: str, values: list[Any]) 
     assert paths == {(i // 10, i % 10): row["path"] for i, row in enumerate(rows)}
 
 
+def test_directions_come_in_the_order_of_their_numbers_not_of_their_components() -> None:
+    directions = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+    rows = repeated(
+        3, DiffusionGradientOrientation=lambda t, z, i: directions[t], Modality=lambda t, z, i: "MR",
+        InstanceNumber=lambda t, z, i: 3 * z + t,
+    )  # fmt: skip
+    _, frames = assembled(rows)
+    paths = {(f["timepoint"], f["slice"]): f["path_raw"].decode() for f in frames}
+    assert paths == {(i // 10, i % 10): row["path"] for i, row in enumerate(rows)}
+
+
 def test_repetitions_that_only_the_instance_number_orders_are_time_points() -> None:
     volume = only(assembled(repeated(3, Modality=lambda t, z, i: "MR"))[0])
     assert (volume["slices"], volume["timepoints"]) == (10, 3)

@@ -29,6 +29,8 @@ _ACQUISITION_IS_TIME = ("MR", "PT", "NM")
 
 _DEPTH = 4
 
+_DIRECTION = "DiffusionGradientOrientation"
+
 
 @dataclass
 class Group:
@@ -211,11 +213,20 @@ def _measured(frames: list[Frame]) -> geometry.Stack:
 
 
 def _partition(frames: list[Frame], name: str) -> list[list[Frame]]:
-    """Group frames by an attribute, in the order of its values; frames without it are a group."""
+    """Group frames by an attribute, in the order of its values; frames without it are a group.
+
+    Directions have no order of their own, and turn with the patient: they come as they were numbered.
+    """
     groups: dict[Any, list[Frame]] = defaultdict(list)
     for frame in frames:
         groups[ATTRIBUTES[name](frame)].append(frame)
-    return [groups[value] for value in sorted(groups, key=lambda v: (v is None, str(type(v)), v))]
+    numbers = {value: min(map(_numbered, group)) for value, group in groups.items() if name == _DIRECTION}
+    return [groups[value] for value in sorted(groups, key=lambda v: (numbers.get(v), v is None, str(type(v)), v))]
+
+
+def _numbered(frame: Frame) -> tuple[bool, int, int]:
+    instance = frame.row["InstanceNumber"]
+    return instance is None, instance or 0, frame.number or 0
 
 
 def _named_stacks(frames: list[Frame]) -> tuple[str, list[list[Frame]]] | None:
