@@ -402,9 +402,16 @@ def test_images_that_share_uids_and_numbers_are_no_copies_where_they_were_acquir
     rows = repeated(2, **{name: lambda t, z, i: values[t], "Modality": lambda t, z, i: "MR"})
     for i, row in enumerate(rows):
         row |= {key: rows[i % 10][key] for key in ("SOPInstanceUID", "instance_key", "InstanceNumber")}
+    random.Random(7).shuffle(rows)
+    for i, row in enumerate(rows):  # neither names nor order of the files tell which belong together
+        row |= {"path": f"{i:02d}", "path_raw": f"{i:02d}".encode()}
     volumes, frames = assembled(rows)
     assert shapes(volumes) == [(10, 1), (10, 1)]
     assert all(f["role"] == "image" for f in frames)
+    kinds = {row["path"]: row[name] for row in rows}
+    for volume in volumes:
+        mine = [f["path_raw"].decode() for f in frames if f["volume_id"] == volume["volume_id"]]
+        assert len({kinds[path] for path in mine}) == 1
 
 
 def test_a_whole_series_of_conflicting_uids_is_two_volumes() -> None:

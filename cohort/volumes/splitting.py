@@ -99,25 +99,42 @@ def _versions(frames: list[Frame]) -> tuple[list[list[Frame]], list[tuple[Frame,
     that differs is another image under the same name: it goes whole into a second, third... version of the series,
     so that it is kept and cannot disturb the first.
     """
+    versions: list[list[Frame]] = []
+    copies: list[tuple[Frame, Frame]] = []
+    for instances in _same_named(frames):
+        known: list[tuple[Any, list[Frame]]] = []
+        for members in instances:
+            facts = [_facts(frame) for frame in members]
+            named = members[0].row["SOPInstanceUID"]  # without a name, the same header does not make the same image
+            original = next((others for other_facts, others in known if named and other_facts == facts), None)
+            if original is not None:
+                copies += zip(members, original, strict=True)
+                continue
+            if len(known) == len(versions):
+                versions.append([])
+            versions[len(known)] += members
+            known.append((facts, members))
+    return versions, copies
+
+
+def _same_named(frames: list[Frame]) -> list[list[list[Frame]]]:
+    """Group instances, each with its frames, by name; of several, the same kind of image comes first everywhere."""
     instances: dict[int, list[Frame]] = defaultdict(list)
     for frame in frames:
         instances[id(frame.row)].append(frame)
-    seen: dict[Any, list[tuple[Any, list[Frame]]]] = defaultdict(list)
-    versions: list[list[Frame]] = []
-    copies: list[tuple[Frame, Frame]] = []
+    names: dict[str, list[list[Frame]]] = defaultdict(list)
     for members in instances.values():
-        row = members[0].row
-        known, facts = seen[row["instance_key"]], [_facts(frame) for frame in members]
-        named = row["SOPInstanceUID"]  # without a name, the same header does not make the same image
-        original = next((others for other_facts, others in known if named and other_facts == facts), None)
-        if original is not None:
-            copies += zip(members, original, strict=True)
-            continue
-        if len(known) == len(versions):
-            versions.append([])
-        versions[len(known)] += members
-        known.append((facts, members))
-    return versions, copies
+        names[members[0].row["instance_key"]].append(members)
+    for several in names.values():
+        if len(several) > 1:
+            several.sort(key=lambda members: (members[0].sort_key[:2], _kind(members[0]), members[0].sort_key))
+    return list(names.values())
+
+
+def _kind(frame: Frame) -> tuple[Any, ...]:
+    """Return what was acquired, in a form that has an order."""
+    values = (frame.slope, frame.intercept, *(value(frame) for value in ATTRIBUTES.values()))
+    return tuple((value is None, str(type(value)), value) for value in values)
 
 
 _IDENTICAL = (
