@@ -17,6 +17,7 @@ import numpy as np
 
 from cohort import geometry
 from cohort.volumes.frames import ATTRIBUTES, CONTRAST, TIME, Frame, orientation_of, positions_of
+from cohort.volumes.identity import part_versions
 
 _LOCALIZER_SHARE = 0.1
 """Frames that stand across a stack and number at most a tenth of it (one is always allowed) are a localizer."""
@@ -62,7 +63,7 @@ def split_series(frames: list[Frame], modality: str | None) -> list[Group]:
     list of Group
         Every frame is in exactly one: as an image of one time point, or set aside with role and reason.
     """
-    versions, copies = _versions(sorted(frames, key=lambda frame: frame.sort_key))
+    versions, copies = part_versions(sorted(frames, key=lambda frame: frame.sort_key))
     groups = []
     for number, version in enumerate(versions):
         parts = _split_version(version, modality)
@@ -90,65 +91,6 @@ def _split_version(frames: list[Frame], modality: str | None) -> list[Group]:
     largest = max(groups, key=lambda group: len(group.frames))
     largest.set_aside += [(frame, "excluded", "localizer") for frame in strays]
     return groups
-
-
-def _versions(frames: list[Frame]) -> tuple[list[list[Frame]], list[tuple[Frame, Frame]]]:
-    """Part instances whose SOPInstanceUID occurs more than once.
-
-    An instance with the same header as an earlier one is a copy: its frames are returned with their originals. One
-    that differs is another image under the same name: it goes whole into a second, third... version of the series,
-    so that it is kept and cannot disturb the first.
-    """
-    versions: list[list[Frame]] = []
-    copies: list[tuple[Frame, Frame]] = []
-    for instances in _same_named(frames):
-        known: list[tuple[Any, list[Frame]]] = []
-        for members in instances:
-            facts = [_facts(frame) for frame in members]
-            named = members[0].row["SOPInstanceUID"]  # without a name, the same header does not make the same image
-            original = next((others for other_facts, others in known if named and other_facts == facts), None)
-            if original is not None:
-                copies += zip(members, original, strict=True)
-                continue
-            if len(known) == len(versions):
-                versions.append([])
-            versions[len(known)] += members
-            known.append((facts, members))
-    return versions, copies
-
-
-def _same_named(frames: list[Frame]) -> list[list[list[Frame]]]:
-    """Group instances, each with its frames, by name; of several, the same kind of image comes first everywhere."""
-    instances: dict[int, list[Frame]] = defaultdict(list)
-    for frame in frames:
-        instances[id(frame.row)].append(frame)
-    names: dict[str, list[list[Frame]]] = defaultdict(list)
-    for members in instances.values():
-        names[members[0].row["instance_key"]].append(members)
-    for several in names.values():
-        if len(several) > 1:
-            several.sort(key=lambda members: (members[0].sort_key[:2], _kind(members[0]), members[0].sort_key))
-    return list(names.values())
-
-
-def _kind(frame: Frame) -> tuple[Any, ...]:
-    """Return what was acquired, in a form that has an order."""
-    values = (frame.slope, frame.intercept, *(value(frame) for value in ATTRIBUTES.values()))
-    return tuple((value is None, str(type(value)), value) for value in values)
-
-
-_IDENTICAL = (
-    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
-    "PixelRepresentation", "TransferSyntaxUID", "pixel_length", "NumberOfFrames", "InstanceNumber",
-    "PixelPaddingValue", "RescaleType",
-)  # fmt: skip
-
-
-def _facts(frame: Frame) -> Any:
-    """Return what two copies of one frame must share, as far as headers tell."""
-    values = [frame.row[name] for name in _IDENTICAL]
-    values += [value(frame) for value in ATTRIBUTES.values()]
-    return (*values, frame.position, frame.orientation, frame.spacing, frame.slope, frame.intercept)
 
 
 def _kinds(frames: list[Frame]) -> list[list[Frame]]:
