@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
+from pydicom.dataset import Dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 PERCENTS = {"p0_5": 0.5, "p1": 1, "p5": 5, "p25": 25, "p50": 50, "p75": 75, "p95": 95, "p99": 99, "p99_5": 99.5}
@@ -100,3 +101,52 @@ def statistics(values: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any
         found["std"] = flat.astype(np.float64).std()
         found["histogram"] = Counter(dict(zip(*(a.tolist() for a in np.unique(flat, return_counts=True)), strict=True)))
     return found
+
+
+def said(header: Dataset, frame: int, *path: str) -> Any:
+    """What the groups of a frame say, or those all frames share, or the top level."""
+    owners = [header]
+    for name, index in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame)):
+        if name in header:
+            owners.insert(0, header[name].value[index])
+    for owner in owners:
+        item = owner
+        for sequence in path[:-1] if owner is not header else ():
+            item = item[sequence].value[0] if sequence in item else Dataset()
+        if path[-1] in item:
+            return item[path[-1]].value
+    return None
+
+
+def place(header: Dataset, frame: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Position and normal of a frame, as its kind of object gives them."""
+    cosines = said(header, frame, "PlaneOrientationSequence", "ImageOrientationPatient")
+    position = said(header, frame, "PlanePositionSequence", "ImagePositionPatient")
+    if header.Modality == "NM" and "SliceVector" in header:
+        detector = header.DetectorInformationSequence[0]
+        cosines, position = detector.ImageOrientationPatient, detector.ImagePositionPatient
+    if cosines is None or position is None:
+        return None
+    axes, at = np.array(cosines, float), np.array(position, float)
+    normal = np.cross(axes[:3], axes[3:])
+    if header.Modality == "NM":
+        at = at + normal * float(header.SpacingBetweenSlices) * (header.SliceVector[frame] - 1)
+    if "GridFrameOffsetVector" in header:
+        offsets = np.array(header.GridFrameOffsetVector, float)
+        at = np.array([at[0], at[1], offsets[frame]]) if offsets[0] == at[2] else at + normal * offsets[frame]
+    return at, normal
+
+
+def frames_of(path: Path) -> Iterator[tuple[bytes, tuple[np.ndarray, np.ndarray] | None]]:
+    """Modality values of every frame of a file, and its place."""
+    header = pydicom.dcmread(path)
+    if not {"PixelData", "FloatPixelData"} & set(header.dir()):
+        return
+    count = int(header.get("NumberOfFrames", 1))
+    stored = header.pixel_array.astype(float)
+    shape = (count, header.Rows, header.Columns, header.SamplesPerPixel)
+    for frame, values in enumerate(np.moveaxis(stored.reshape(shape), -1, 1)):
+        slope = said(header, frame, "PixelValueTransformationSequence", "RescaleSlope") or header.get("DoseGridScaling")
+        intercept = said(header, frame, "PixelValueTransformationSequence", "RescaleIntercept")
+        values = values * float(slope or 1) + float(intercept or 0)
+        yield values.tobytes(), place(header, frame)

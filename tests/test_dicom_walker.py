@@ -16,7 +16,7 @@ import pytest
 from pydicom.charset import python_encoding
 
 from cohort.errors import RejectedError
-from cohort.phantom import make_cohort
+from cohort.phantom import make_cohort, make_traps, series_trap_names
 from cohort.readers import _format, dicom, without_warnings
 from cohort.readers.base import HEAD_BYTES
 from cohort.readers.dicom_convert import Fallback, clear, codec_of, convert, new_memo, remember
@@ -113,6 +113,14 @@ def test_phantoms_give_the_rows_of_pydicom(phantoms: Path) -> None:
     total, reasons = compare(dicom_files(phantoms))
     assert total > 100
     assert reasons.total() < 0.15 * total
+
+
+def test_traps_with_functional_groups_give_the_rows_of_pydicom(tmp_path: Path) -> None:
+    names = [name for name in series_trap_names() if name.startswith(("copies-", "enhanced-", "nm-", "seg", "slide"))]
+    make_traps(tmp_path / "images", names=names)
+    total, reasons = compare(dicom_files(tmp_path))
+    assert total > 300
+    assert not reasons
 
 
 @pytest.mark.real

@@ -515,6 +515,52 @@ def test_a_frame_that_lacks_a_value_has_a_mark_in_its_place() -> None:
     np.testing.assert_array_equal(read(written(shorter))["frame_RescaleSlope"], [1, 2, np.nan])
 
 
+def inside(group: Dataset, *sequences: str, **values: Any) -> None:
+    """Set values in nested sequences of a group."""
+    for sequence in sequences:
+        if sequence not in group:
+            setattr(group, sequence, [Dataset()])
+        group = group[sequence].value[0]
+    for name, value in values.items():
+        setattr(group, name, value)
+
+
+def test_what_tells_the_frames_of_one_object_apart_is_read_from_its_macros() -> None:
+    dataset = enhanced()
+    shared, groups = dataset.SharedFunctionalGroupsSequence[0], dataset.PerFrameFunctionalGroupsSequence
+    inside(shared, "CTReconstructionSequence", ConvolutionKernel=["Br40", "3"])
+    direction = ("MRDiffusionSequence", "DiffusionGradientDirectionSequence")
+    for i, group in enumerate(groups):
+        inside(group, "CTXRayDetailsSequence", KVP=80.0 + 60 * (i % 2))
+        inside(group, "MRImageFrameTypeSequence", ComplexImageComponent=("MAGNITUDE", "PHASE")[i % 2])
+        inside(group, *direction[:1], DiffusionBValue=1000.0 * i)
+    inside(groups[1], *direction, DiffusionGradientOrientation=[0.0, 0.6, 0.8])
+    row = read(written(dataset))
+    assert row["frame_KVP"] == [80.0, 140.0, 80.0]
+    assert row["frame_ComplexImageComponent"] == ["MAGNITUDE", "PHASE", "MAGNITUDE"]
+    assert row["frame_ConvolutionKernel"] == ["Br40\\3"] * 3
+    assert row["frame_DiffusionBValue"] == [0.0, 1000.0, 2000.0]
+    np.testing.assert_array_equal(
+        row["frame_DiffusionGradientOrientation"], [np.nan] * 3 + [0.0, 0.6, 0.8] + [np.nan] * 3
+    )
+
+
+def test_what_a_converter_had_no_macro_for_is_read_from_the_unassigned_attributes() -> None:
+    dataset = enhanced()
+    shared, groups = dataset.SharedFunctionalGroupsSequence[0], dataset.PerFrameFunctionalGroupsSequence
+    inside(shared, "UnassignedSharedConvertedAttributesSequence", Units="BQML", EchoTime="12", KVP="120")
+    for i, group in enumerate(groups):
+        inside(group, "UnassignedPerFrameConvertedAttributesSequence", TriggerTime=str(40 * i), AcquisitionNumber=i)
+        if i == 1:
+            inside(group, "UnassignedPerFrameConvertedAttributesSequence", EchoTime="98.5")
+            inside(group, "MREchoSequence", EffectiveEchoTime=None)  # empty: no reason to look no further
+    row = read(written(dataset))
+    assert (row["Units"], row["KVP"]) == ("BQML", 120.0)
+    assert row["frame_EffectiveEchoTime"] == [12.0, 98.5, 12.0]
+    assert row["frame_NominalCardiacTriggerDelayTime"] == [0.0, 40.0, 80.0]
+    assert row["frame_FrameAcquisitionNumber"] == [0, 1, 2]
+
+
 def test_a_number_in_a_functional_group_that_no_table_can_hold_is_left_out() -> None:
     dataset = enhanced(1)
     content = Dataset()
@@ -533,6 +579,21 @@ def test_ultrasound_spacing_comes_from_the_first_flat_region_in_centimetres() ->
     row = read(written(image(Modality="US", SequenceOfUltrasoundRegions=regions)))
     assert row["us_spacing_row_mm"] == pytest.approx(0.2)
     assert row["us_spacing_col_mm"] == pytest.approx(0.3)
+
+
+def test_the_detector_says_where_reconstructed_slices_lie_and_nothing_of_projections() -> None:
+    detector = Dataset()
+    detector.ImagePositionPatient, detector.ImageOrientationPatient = [-9, -8, 7.5], [1, 0, 0, 0, 0, -1]
+    dataset = image(Modality="NM", NumberOfFrames=2, PixelData=PIXELS * 2, DetectorInformationSequence=[detector])
+    del dataset.ImagePositionPatient
+    del dataset.ImageOrientationPatient
+    assert read(written(dataset)).get("ImagePositionPatient") is None
+    dataset.SliceVector = [1, 2]
+    row = read(written(dataset))
+    assert (row["ImagePositionPatient"], row["ImageOrientationPatient"]) == ([-9, -8, 7.5], [1, 0, 0, 0, 0, -1])
+    assert row["SliceVector"] == [1, 2]
+    detector.ImagePositionPatient = [1, 2]  # one number short
+    assert read(written(dataset)).get("ImagePositionPatient") is None
 
 
 def test_a_file_on_disk_reads_like_its_bytes(tmp_path: Path) -> None:

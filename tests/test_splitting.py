@@ -251,6 +251,47 @@ def test_two_acquisitions_that_run_through_each_other_are_two_volumes() -> None:
     assert {(v["spacing_slice_mm"], v["split_reason"]) for v in volumes} == {(2.0, "AcquisitionNumber")}
 
 
+def test_two_acquisitions_that_run_through_each_other_are_told_apart_although_one_lacks_a_slice() -> None:
+    rows = [
+        row | {"ImagePositionPatient": [0.0, 0.0, 2.0 * (i % 10) + 0.7 * (i // 10)], "AcquisitionNumber": i // 10}
+        for i, row in enumerate(repeated(2))
+    ]
+    del rows[14]
+    volumes, _ = assembled(rows)
+    assert {(v["slices"], v["missing_slice_count"], v["spacing_slice_mm"]) for v in volumes} == {
+        (10, 0, 2.0),
+        (9, 1, 2.0),
+    }
+    assert {v["split_reason"] for v in volumes} == {"AcquisitionNumber"}
+
+
+def test_one_stack_acquired_in_two_passes_that_lacks_a_slice_stays_one() -> None:
+    volume = only(assembled([image(z, 2.0 * z, AcquisitionNumber=z % 2) for z in range(12) if z != 5])[0])
+    assert (volume["slices"], volume["missing_slice_count"], volume["spacing_slice_mm"]) == (11, 1, 2.0)
+
+
+@pytest.mark.parametrize("gap", [39.0, 40.0])
+def test_stacks_that_the_object_names_are_volumes_although_they_lie_behind_one_another(gap: float) -> None:
+    row = multiframe([0.0, 2.0, 4.0, 4.0 + gap, 6.0 + gap, 8.0 + gap], frame_StackID=["1"] * 3 + ["2"] * 3)
+    volumes, _ = assembled([row])
+    assert {(v["slices"], v["spacing_slice_mm"], v["split_reason"]) for v in volumes} == {(3, 2.0, "StackID")}
+    assert len(volumes) == 2
+
+
+def test_named_stacks_of_several_echoes_and_times_are_a_volume_each() -> None:
+    places = [(stack, echo, time, z) for stack in "12" for echo in (5.0, 9.0) for time in (1, 2) for z in range(4)]
+    row = multiframe([2.0 * z + (0.0 if stack == "1" else 51.3) for stack, _, _, z in places], Modality="MR")
+    row |= {
+        "frame_StackID": [stack for stack, *_ in places],
+        "frame_EffectiveEchoTime": [echo for _, echo, *_ in places],
+        "frame_TemporalPositionIndex": [time for *_, time, _ in places],
+    }
+    volumes, _ = assembled([row])
+    assert shapes(volumes) == [(4, 2)] * 4
+    assert all(v["regularly_spaced_3d_volume"] for v in volumes)
+    assert {v["split_reason"] for v in volumes} == {"StackID, EchoTime"}
+
+
 def test_pieces_behind_one_another_are_one_stack_with_a_hole() -> None:
     rows = [image(i, 2.0 * z, AcquisitionNumber=i // 5) for i, z in enumerate([0, 1, 2, 3, 4, 6, 7, 8, 9, 10])]
     volume = only(assembled(rows)[0])
@@ -315,6 +356,17 @@ def test_what_repeats_the_image_makes_time_points(name: str, values: list[Any]) 
     volume = only(volumes)
     assert (volume["slices"], volume["timepoints"], volume["split_reason"]) == (10, 2, None)
     assert volume["regularly_spaced_3d_volume"] is True
+    paths = {(f["timepoint"], f["slice"]): f["path_raw"].decode() for f in frames}
+    assert paths == {(i // 10, i % 10): row["path"] for i, row in enumerate(rows)}
+
+
+def test_directions_come_in_the_order_of_their_numbers_not_of_their_components() -> None:
+    directions = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+    rows = repeated(
+        3, DiffusionGradientOrientation=lambda t, z, i: directions[t], Modality=lambda t, z, i: "MR",
+        InstanceNumber=lambda t, z, i: 3 * z + t,
+    )  # fmt: skip
+    _, frames = assembled(rows)
     paths = {(f["timepoint"], f["slice"]): f["path_raw"].decode() for f in frames}
     assert paths == {(i // 10, i % 10): row["path"] for i, row in enumerate(rows)}
 
@@ -446,6 +498,28 @@ def test_two_images_under_one_uid_are_both_kept() -> None:
     assert {volume["split_reason"] for volume in volumes} == {None, "conflicting_instance"}
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("EchoTime", [12.0, 40.0]), ("DiffusionBValue", [0.0, 800.0]), ("TemporalPositionIdentifier", [1, 2])],
+)
+def test_images_that_share_uids_and_numbers_are_no_copies_where_they_were_acquired_otherwise(
+    name: str, values: list[Any]
+) -> None:
+    rows = repeated(2, **{name: lambda t, z, i: values[t], "Modality": lambda t, z, i: "MR"})
+    for i, row in enumerate(rows):
+        row |= {key: rows[i % 10][key] for key in ("SOPInstanceUID", "instance_key", "InstanceNumber")}
+    random.Random(7).shuffle(rows)
+    for i, row in enumerate(rows):  # neither names nor order of the files tell which belong together
+        row |= {"path": f"{i:02d}", "path_raw": f"{i:02d}".encode()}
+    volumes, frames = assembled(rows)
+    assert shapes(volumes) == [(10, 1), (10, 1)]
+    assert all(f["role"] == "image" for f in frames)
+    kinds = {row["path"]: row[name] for row in rows}
+    for volume in volumes:
+        mine = [f["path_raw"].decode() for f in frames if f["volume_id"] == volume["volume_id"]]
+        assert len({kinds[path] for path in mine}) == 1
+
+
 def test_a_whole_series_of_conflicting_uids_is_two_volumes() -> None:
     rows = repeated(1)
     others = [
@@ -503,6 +577,18 @@ def test_an_enhanced_object_of_two_stacks_is_two_volumes() -> None:
     assert {volume["split_reason"] for volume in volumes} == {"StackID"}
 
 
+def test_an_object_under_the_name_of_another_is_kept_whole() -> None:
+    whole = multiframe([0.0, 2.0, 4.0, 6.0]) | {"InstanceNumber": 2}
+    single = image(1, 0.0, InstanceNumber=1) | {"path": "single", "path_raw": b"single"}
+    volumes, _ = assembled([whole, single])
+    assert shapes(volumes) == [(1, 1), (4, 1)]
+    assert {(v["slices"], v["split_reason"]) for v in volumes} == {(1, None), (4, "conflicting_instance")}
+    copy = whole | {"path": "copy", "path_raw": b"copy"}
+    volumes, frames = assembled([whole, copy])
+    assert (only(volumes)["slices"], only(volumes)["duplicate_slice_count"], only(volumes)["n_files"]) == (4, 4, 2)
+    assert {f["reason"] for f in frames if f["role"] == "duplicate"} == {"same_instance"}
+
+
 def test_frames_without_b_value_are_one_group_not_one_each() -> None:
     row = multiframe([2.0 * z for z in range(5)] * 2, Modality="MR")
     row["frame_DiffusionBValue"] = [float("nan") for _ in range(5)] + [1000.0] * 5
@@ -516,11 +602,59 @@ def test_a_multiframe_object_without_places_stays_whole() -> None:
     assert (volume["slices"], volume["timepoints"], len(frames)) == (1, 7, 1)
 
 
+@pytest.mark.parametrize("step", [4.0, -4.0])
+def test_reconstructed_slices_of_nuclear_medicine_lie_behind_or_in_front_of_the_first(step: float) -> None:
+    row = image(1, 20.0, Modality="NM", NumberOfFrames=3, SliceVector=[1, 2, 3], SpacingBetweenSlices=step)
+    volumes, frames = assembled([row])
+    volume = only(volumes)
+    assert (volume["slices"], volume["timepoints"], volume["spacing_slice_mm"]) == (3, 1, 4.0)
+    assert {f["frame"]: f["position_mm"] for f in frames} == {0: 20.0, 1: 20.0 + step, 2: 20.0 + 2 * step}
+
+
+def test_gated_slices_of_nuclear_medicine_are_time_points() -> None:
+    vector = [1, 2, 3, 1, 2, 3]
+    row = image(1, 20.0, Modality="NM", NumberOfFrames=6, SliceVector=vector, SpacingBetweenSlices=4.0)
+    volume = only(assembled([row])[0])
+    assert (volume["slices"], volume["timepoints"], volume["spacing_slice_mm"]) == (3, 2, 4.0)
+
+
+def test_slices_of_nuclear_medicine_without_a_distance_are_counted_and_get_no_spacing() -> None:
+    for placed in (20.0, None):
+        row = image(1, placed, Modality="NM", NumberOfFrames=6, SliceVector=[1, 2, 3, 1, 2, 3])
+        volume = only(assembled([row])[0])
+        assert (volume["slices"], volume["timepoints"], volume.get("spacing_slice_mm")) == (3, 2, None)
+        assert volume.get("regularly_spaced_3d_volume") is None
+    views = only(assembled([image(1, None, Modality="NM", NumberOfFrames=6)])[0])
+    assert (views["slices"], views["timepoints"]) == (1, 6)
+
+
+@pytest.mark.parametrize("modality", ["SM", "SEG"])
+def test_the_tiles_of_a_slide_are_neither_slices_nor_time_points(modality: str) -> None:
+    level = {"NumberOfFrames": 12, "TotalPixelMatrixRows": 900, "TotalPixelMatrixColumns": 1200, "Modality": modality}
+    volumes, frames = assemble_series([image(1, None, **level)])
+    volume = only(volumes)
+    assert (volume["rows"], volume["columns"], volume["slices"], volume["timepoints"]) == (900, 1200, 1, 1)
+    assert (volume["status"], volume["reason"], len(frames)) == ("ok", "whole_slide", 1)
+
+
 def test_dose_planes_lie_along_the_normal_by_their_offsets() -> None:
     row = image(1, 5.0, Modality="RTDOSE", NumberOfFrames=3, GridFrameOffsetVector=[0.0, 2.5, 5.0])
     volumes, frames = assembled([row])
     assert only(volumes)["spacing_slice_mm"] == 2.5
     assert [f["position_mm"] for f in frames] == [5.0, 7.5, 10.0]
+
+
+@pytest.mark.parametrize("column", [[0.0, 1.0, 0.0], [0.0, -1.0, 0.0]])
+def test_dose_planes_given_by_their_patient_z_lie_there_whichever_way_the_normal_points(column: list[float]) -> None:
+    row = image(
+        1, 5.0, Modality="RTDOSE", NumberOfFrames=3, GridFrameOffsetVector=[5.0, 7.5, 10.0],
+        ImageOrientationPatient=[1.0, 0.0, 0.0, *column],
+    )  # fmt: skip
+    volumes, frames = assembled([row])
+    assert only(volumes)["spacing_slice_mm"] == 2.5
+    first = {5.0: 0, -5.0: 2}  # position along the normal of the plane at z = 5: its place in the stack
+    assert all(f["slice"] == first[f["position_mm"]] for f in frames if abs(f["position_mm"]) == 5.0)
+    assert sorted(abs(f["position_mm"]) for f in frames) == [5.0, 7.5, 10.0]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ def check_volume(row: Row, statistics: Row | None, options: CheckOptions) -> Ite
 
 def _geometry(row: Row, options: CheckOptions) -> Iterator[Row]:
     subject = row["volume_id"]
-    if row["missing_slice_count"]:
+    sparse = row["Modality"] == "SEG"  # frames where the segment is empty may be left out (PS3.3 A.51)
+    if row["missing_slice_count"] and not sparse:
         yield finding(
             "GEO-MISSING-SLICE", subject, missing=row["missing_slice_count"], slices=row["slices"],
             spacing_mm=row["spacing_slice_mm"], max_gap_mm=row["max_slice_gap_mm"],

@@ -4,7 +4,7 @@ The truth comes from the recipe of the images and from nothing else in this pack
 the rest of it.
 """
 
-from .cohorts import make_cohort, make_series, trap_names
+from .cohorts import make_cohort, make_series, make_traps, series_trap_names, trap_names
 from .truth import PhantomFile, PhantomTruth, PhantomVolume
 
 __all__ = [
@@ -13,5 +13,7 @@ __all__ = [
     "PhantomVolume",
     "make_cohort",
     "make_series",
+    "make_traps",
+    "series_trap_names",
     "trap_names",
 ]

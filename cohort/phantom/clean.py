@@ -7,9 +7,10 @@ from typing import Any
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
+from .clips import write_ultrasound
 from .dicom import SAGITTAL, Elements, Series, Stack, evenly, recipe_for, write_series
 from .headers import SCANNERS, Scan, make_uid, patient
-from .multiframe import write_enhanced_mr, write_ultrasound
+from .multiframe import write_enhanced
 from .protocols import Bits, Protocol, cr, ct, ct_unsigned, mg, mr, pt, screen, us
 from .truth import Written
 
@@ -95,7 +96,7 @@ def _first_set(study: _Study) -> list[Written]:
     rle = study.series("mr-rle", mr("AX FLAIR", "mr-ge"), (16, 64, 64), Stack(evenly(16, 5.0)), syntax=RLELossless)
     return [
         write_series(study.root, series),
-        write_enhanced_mr(study.root, enhanced),
+        write_enhanced(study.root, enhanced),
         write_series(study.root, rle),
     ]
 
@@ -134,7 +135,7 @@ def _third_set(study: _Study) -> list[Written]:
             stack,
             recipe_for(protocol, name, study.seed, (12, 64, 64)),
             first_number=12 * (echo - 1) + 1,
-            truth={"findings": ("GEO-MIXED-SERIES",)},
+            truth={"split_reason": "EchoTime", "findings": ("GEO-MIXED-SERIES",)},
             elements=_echo(echo, milliseconds),
         )
         written.append(write_series(study.root, series))

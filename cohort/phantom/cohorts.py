@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from .badfiles import FILE_TRAPS
 from .clean import new_scan, write_patient
+from .combined import COMBINED_TRAPS
+from .copies import COPIED_TRAPS
+from .derived import DERIVED_TRAPS
 from .dicom import Series, Stack, evenly, recipe_for, write_series
+from .kinds import KIND_TRAPS
 from .mosaic import MOSAIC_TRAPS
 from .nifti import NIFTI_TRAPS, write_clean_nifti
 from .protocols import Protocol, ct, ct_unsigned, mr, pt
+from .repeats import REPEATED_TRAPS
 from .traps import SERIES_TRAPS
 from .truth import PhantomTruth, Written, merge
 
 _TRAPS = {**SERIES_TRAPS, **MOSAIC_TRAPS, **NIFTI_TRAPS, **FILE_TRAPS}
+_ALL_SERIES_TRAPS = {
+    **SERIES_TRAPS,
+    **COMBINED_TRAPS,
+    **REPEATED_TRAPS,
+    **COPIED_TRAPS,
+    **KIND_TRAPS,
+    **DERIVED_TRAPS,
+}
 _SLICES_PER_SERIES = 100
 _SERIES_PER_PATIENT = 4
 
@@ -49,6 +62,31 @@ def make_cohort(root: Path, *, seed: int = 0, patients: int = 4, traps: bool = T
     if traps:
         parts += [write(root, name, seed) for name, write in _TRAPS.items()]
     return _truth(root, seed, parts)
+
+
+def series_trap_names() -> tuple[str, ...]:
+    """Names of the traps that `make_traps` knows, sorted; a cohort holds the simple ones of them."""
+    return tuple(sorted(_ALL_SERIES_TRAPS))
+
+
+def make_traps(root: Path, *, seed: int = 0, names: Iterable[str] | None = None) -> PhantomTruth:
+    """Write series that trip a naive reader, each in a folder of its own below ``traps/``.
+
+    Parameters
+    ----------
+    root : Path
+        New or empty folder for the images.
+    seed : int
+        Seed of the noise and of all UIDs.
+    names : iterable of str or None
+        Which of `series_trap_names`; by default all.
+    """
+    chosen = series_trap_names() if names is None else tuple(names)
+    unknown = sorted(set(chosen) - set(_ALL_SERIES_TRAPS))
+    if unknown:
+        raise ValueError(f"no trap named {', '.join(unknown)}: see series_trap_names()")
+    root = _empty_folder(root)
+    return _truth(root, seed, [_ALL_SERIES_TRAPS[name](root, name, seed) for name in chosen])
 
 
 def make_series(

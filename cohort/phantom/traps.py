@@ -31,12 +31,13 @@ from .dicom import (
 )
 from .encode import EncodedHeader
 from .headers import Scan
-from .multiframe import write_enhanced_mr
+from .multiframe import write_enhanced
 from .protocols import Bits, Protocol, ct, mr
 from .truth import PhantomFile, Written, merge
 
 SLICES, ROWS, COLUMNS, STEP_MM = 12, 32, 24, 2.0
 SIZE = (SLICES, ROWS, COLUMNS)
+UNEVEN: dict[str, Any] = {"regular": False, "reason_not_regular": "uniform_slice_spacing"}
 Trap = Callable[[Path, str, int], Written]
 
 
@@ -70,7 +71,7 @@ def plain_series(
 def missing_slice(root: Path, name: str, seed: int) -> Written:
     """Leave out one of 12 slices; InstanceNumber skips it as well."""
     kept = tuple(index for index in range(SLICES) if index != 5)
-    truth = {"regular": False, "missing_slice_count": 1, "findings": ("GEO-MISSING-SLICE",)}
+    truth = {**UNEVEN, "missing_slice_count": 1, "findings": ("GEO-MISSING-SLICE",)}
     series = plain_series(
         name,
         seed,
@@ -87,7 +88,7 @@ def gantry_tilt(root: Path, name: str, seed: int) -> Written:
     angle = math.radians(20.0)
     axes: tuple[Vector, Vector] = ((1.0, 0.0, 0.0), (0.0, math.cos(angle), math.sin(angle)))
     stack = plain_stack(offsets=evenly(SLICES, 5.0), axes=axes, advance=(0.0, 0.0, 1.0))
-    truth = {"regular": False, "findings": ("GEO-TILT",)}
+    truth = {"regular": False, "reason_not_regular": "consistent_in_plane_col", "findings": ("GEO-TILT",)}
     return write_series(root, plain_series(name, seed, stack=stack, protocol=ct(GantryDetectorTilt=20), truth=truth))
 
 
@@ -131,7 +132,7 @@ def _acquisitions(root: Path, name: str, seed: int, shift_mm: float) -> Written:
             stack=plain_stack(origin=(x, y, z + shift_mm * (acquisition - 1))),
             first_number=SLICES * (acquisition - 1) + 1,
             elements=lambda time, index, number=acquisition: {"AcquisitionNumber": number},
-            truth={"findings": ("GEO-MIXED-SERIES",)},
+            truth={"split_reason": "AcquisitionNumber", "findings": ("GEO-MIXED-SERIES",)},
         )
         parts.append(write_series(root, series))
     return merge(parts)
@@ -141,18 +142,22 @@ def localizer_in_series(root: Path, name: str, seed: int) -> Written:
     """Add a sagittal localizer of another size to the series."""
     truth = {"excluded_instance_count": 1, "n_files": SLICES + 1, "findings": ("GEO-LOCALIZER",)}
     series = plain_series(name, seed, first_number=2, truth=truth)
-    written = write_series(root, series)
-    stack = Stack((0.0,), (2.0, 2.0), SAGITTAL, origin=(0.0, -60.0, 40.0), thickness=5.0)
+    return merge([write_series(root, series), write_localizer(root, series, seed)])
+
+
+def write_localizer(root: Path, series: Series, seed: int) -> Written:
+    """Write a sagittal image of another size before the first of a series; it is no volume."""
+    name = f"{series.name}-localizer"
     localizer = replace(
         series,
-        name=f"{name}-localizer",
-        stack=stack,
-        recipe=recipe_for(ct(), f"{name}-localizer", seed, (1, 48, 40)),
-        first_number=1,
+        name=name,
+        stack=Stack((0.0,), (2.0, 2.0), SAGITTAL, origin=(0.0, -60.0, 40.0), thickness=5.0),
+        recipe=recipe_for(series.scan.protocol, name, seed, (1, 48, 40)),
+        first_number=series.first_number - 1,
         elements=lambda time, index: {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
         truth={},
     )
-    return merge([written, Written(files=write_series(root, localizer).files)])
+    return Written(files=write_series(root, localizer).files)
 
 
 def padding(root: Path, name: str, seed: int) -> Written:
@@ -170,7 +175,7 @@ def varying_rescale(root: Path, name: str, seed: int) -> Written:
 def variable_spacing(root: Path, name: str, seed: int) -> Written:
     """Lay the first eight slices 2 mm apart, the others 5 mm."""
     offsets = tuple([2.0 * index for index in range(8)] + [14.0 + 5.0 * index for index in range(1, 5)])
-    truth = {"regular": False, "findings": ("GEO-IRREGULAR",)}
+    truth = {**UNEVEN, "findings": ("GEO-IRREGULAR",)}
     return write_series(root, plain_series(name, seed, stack=plain_stack(offsets=offsets), truth=truth))
 
 
@@ -273,7 +278,7 @@ def enhanced_copy(root: Path, name: str, seed: int) -> Written:
         folder=f"traps/{name}/multiframe",
         scan=new_scan(protocol, seed, 0, f"{name}-multiframe", 2),
     )
-    return merge([write_series(root, classic), write_enhanced_mr(root, enhanced)])
+    return merge([write_series(root, classic), write_enhanced(root, enhanced)])
 
 
 def slope_zero(root: Path, name: str, seed: int) -> Written:

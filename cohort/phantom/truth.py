@@ -52,6 +52,14 @@ class PhantomVolume:
         How to make the voxels again.
     tiles : int
         Slices that share a file: above 1 in mosaics.
+    split_reason : str or None
+        Attribute that tells it from the other volumes of its series.
+    reason_not_regular : str or None
+        The geometry checks that fail; given where ``regular`` is false.
+    spacing_source : str or None
+        Where the in-plane spacing comes from; none where the truth does not say.
+    reason : str or None
+        Why its pixels are not read.
     """
 
     name: str
@@ -78,6 +86,10 @@ class PhantomVolume:
     findings: tuple[str, ...]
     recipe: VoxelRecipe = field(repr=False)
     tiles: int = 1
+    split_reason: str | None = None
+    reason_not_regular: str | None = None
+    spacing_source: str | None = None
+    reason: str | None = None
 
     def voxels(self) -> npt.NDArray[np.float64]:
         """Modality values, shape (timepoints, channels, slices, rows, columns), slices along the normal."""

@@ -209,9 +209,31 @@ def _labels(z: float, y: Field, x: Field, noise: Noise, time: int) -> Field:
     return labelled
 
 
+def _body(z: float, y: Field, x: Field, noise: Noise, time: int) -> Field:
+    """Mask of the body, with specks: no two planes are alike."""
+    body, *_ = _body_parts(z, y, x)
+    return np.where(np.abs(noise) > 2.5, ~body, body).astype(np.float64)
+
+
+def _lungs(z: float, y: Field, x: Field, noise: Noise, time: int) -> Field:
+    """Mask of the lungs, with specks."""
+    _, lungs, _, _ = _body_parts(z, y, x)
+    return np.where(np.abs(noise) > 2.5, ~lungs, lungs).astype(np.float64)
+
+
+def _dose(z: float, y: Field, x: Field, noise: Noise, time: int) -> Field:
+    """Dose in Gy: 60 in the target, falling off smoothly around it."""
+    distance = _ellipsoid(z, y, x, (0.1, 0.0, 0.2), np.array([0.5, 0.35, 0.3]))
+    dose: Field = 60.0 / (1.0 + distance**2) + 0.01 * np.abs(noise)
+    return dose
+
+
 FIELDS: dict[str, Callable[[float, Field, Field, Noise, int], Field]] = {
+    "body": _body,
     "ct": _ct,
+    "dose": _dose,
     "labels": _labels,
+    "lungs": _lungs,
     "mr": _mr,
     "projection": _projection,
     "pt": _pt,

@@ -19,7 +19,7 @@ from pydicom.valuerep import PersonName
 
 from cohort.errors import RejectedError
 from cohort.readers.base import Row, inflate, key_of, key_of_bytes
-from cohort.readers.dicom_frames import functional_groups, ultrasound_spacing
+from cohort.readers.dicom_frames import detector_place, functional_groups, ultrasound_spacing
 from cohort.readers.dicom_tags import tag_of
 from cohort.schema import DICOM_COLUMNS, Column, Status
 
@@ -93,6 +93,7 @@ def read_header(
     if row["is_image"]:
         row |= functional_groups(dataset, row)
         row |= ultrasound_spacing(dataset)
+        row |= detector_place(dataset, row)
     if gzipped:
         row["pixel_offset"] = row["pixel_length"] = None  # offsets inside the stream are of no use
     return row

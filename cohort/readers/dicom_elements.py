@@ -21,7 +21,7 @@ from cohort.readers.dicom_convert import (
     new_memo,
     remember,
 )
-from cohort.readers.dicom_frames import EXTRA_SHARED, PLACES, WIDTHS
+from cohort.readers.dicom_frames import EXTRA_SHARED, LISTED, PLACES, WIDTHS, Place
 from cohort.readers.dicom_tags import dictionary_vr, tag_of
 from cohort.schema import DICOM_COLUMNS, FRAME_COLUMNS, Column
 
@@ -101,16 +101,23 @@ def extra_element(column: Column, order: int) -> Wanted:
 def _frame_elements() -> tuple[Wanted, ...]:
     """Return the macros of the functional groups that hold columns."""
     kinds = {column.name.removeprefix("frame_"): column.type[5:-1] for column in FRAME_COLUMNS}
-    kinds |= dict.fromkeys(WIDTHS, "list<float64>") | {"FrameType": "list<string>"}
-    kinds |= {"RescaleType": "string", "SpacingBetweenSlices": "float64"}
-    places = {name: list(macros) for name, macros in PLACES.items()}
-    places |= {name: [macro] for name, macro in EXTRA_SHARED.items()}
-    macros: dict[str, list[Wanted]] = {}
-    for name, sequences in places.items():
-        for sequence in sequences:
-            # A character set of its own would be that of the whole item: such objects are left alone.
-            macros.setdefault(sequence, [element_of("SpecificCharacterSet", "")]).append(element_of(name, kinds[name]))
-    return tuple(element_of(sequence, "", tuple(inside)) for sequence, inside in macros.items())
+    kinds |= dict.fromkeys(WIDTHS, "list<float64>") | dict.fromkeys(LISTED, "list<string>")
+    kinds |= {"RescaleType": "string", "SpacingBetweenSlices": "float64", "Units": "string"}
+    return _tree([(place, kinds[name]) for name, places in (PLACES | EXTRA_SHARED).items() for place in places])
+
+
+def _tree(leaves: list[tuple[Place, str]]) -> tuple[Wanted, ...]:
+    """Return the elements that lead to places; those below one sequence lie within it."""
+    below: dict[str, list[tuple[Place, str]]] = {}
+    found = []
+    for (first, *rest), kind in leaves:
+        if rest:
+            below.setdefault(first, []).append((tuple(rest), kind))
+        else:
+            found.append(element_of(first, kind))
+    # A character set of its own would be that of the whole item: such objects are left alone.
+    charset = element_of("SpecificCharacterSet", "")
+    return (*found, *(element_of(sequence, "", (charset, *_tree(inside))) for sequence, inside in below.items()))
 
 
 def _nested() -> dict[int, Wanted]:
@@ -118,9 +125,11 @@ def _nested() -> dict[int, Wanted]:
     integers = ("RegionSpatialFormat", "PhysicalUnitsXDirection", "PhysicalUnitsYDirection")
     region = [element_of(name, "int64") for name in integers]
     region += [element_of(name, "float64") for name in ("PhysicalDeltaX", "PhysicalDeltaY")]
+    place = [element_of(name, "list<float64>") for name in ("ImagePositionPatient", "ImageOrientationPatient")]
     groups = (charset, *_frame_elements())
     sequences = (
         element_of("SequenceOfUltrasoundRegions", "", (charset, *region)),
+        element_of("DetectorInformationSequence", "", (charset, *place)),
         element_of("SharedFunctionalGroupsSequence", "", groups),
         element_of("PerFrameFunctionalGroupsSequence", "", groups),
     )

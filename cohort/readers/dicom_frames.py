@@ -1,4 +1,4 @@
-"""What differs from frame to frame in one DICOM object: functional groups and ultrasound regions."""
+"""What differs from frame to frame in one DICOM object: functional groups, ultrasound regions, NM detectors."""
 
 from __future__ import annotations
 
@@ -10,28 +10,52 @@ from cohort.schema import FRAME_COLUMNS
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# Where a value lies in a functional group (PS3.3 C.7.6.16.2): macro sequences to try, then the attribute.
-PLACES: dict[str, tuple[str, ...]] = {
-    "ImagePositionPatient": ("PlanePositionSequence",),
-    "ImageOrientationPatient": ("PlaneOrientationSequence",),
-    "PixelSpacing": ("PixelMeasuresSequence",),
-    "SliceThickness": ("PixelMeasuresSequence",),
-    "RescaleSlope": ("PixelValueTransformationSequence",),
-    "RescaleIntercept": ("PixelValueTransformationSequence",),
-    "StackID": ("FrameContentSequence",),
-    "InStackPositionNumber": ("FrameContentSequence",),
-    "TemporalPositionIndex": ("FrameContentSequence",),
-    "FrameAcquisitionNumber": ("FrameContentSequence",),
-    "EffectiveEchoTime": ("MREchoSequence",),
-    "DiffusionBValue": ("MRDiffusionSequence",),
-    "FrameType": (
-        "MRImageFrameTypeSequence",
-        "CTImageFrameTypeSequence",
-        "PETFrameTypeSequence",
-        "ParametricMapFrameTypeSequence",
+Place = tuple[str, ...]  # sequences, then the attribute
+
+# What a legacy converter had no group for (PS3.3 C.7.6.16.2.25 and .26): attributes of the classic images.
+_CONVERTED = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
+
+
+def _converted(attribute: str) -> tuple[Place, ...]:
+    return tuple((sequence, attribute) for sequence in _CONVERTED)
+
+
+# Where a value lies in a functional group (PS3.3 C.7.6.16.2): paths to try.
+PLACES: dict[str, tuple[Place, ...]] = {
+    "ImagePositionPatient": (("PlanePositionSequence", "ImagePositionPatient"),),
+    "ImageOrientationPatient": (("PlaneOrientationSequence", "ImageOrientationPatient"),),
+    "PixelSpacing": (("PixelMeasuresSequence", "PixelSpacing"),),
+    "SliceThickness": (("PixelMeasuresSequence", "SliceThickness"),),
+    "RescaleSlope": (("PixelValueTransformationSequence", "RescaleSlope"),),
+    "RescaleIntercept": (("PixelValueTransformationSequence", "RescaleIntercept"),),
+    "StackID": (("FrameContentSequence", "StackID"),),
+    "InStackPositionNumber": (("FrameContentSequence", "InStackPositionNumber"),),
+    "TemporalPositionIndex": (
+        ("FrameContentSequence", "TemporalPositionIndex"),
+        *_converted("TemporalPositionIdentifier"),
     ),
-    "NominalCardiacTriggerDelayTime": ("CardiacSynchronizationSequence",),
-    "ReferencedSegmentNumber": ("SegmentIdentificationSequence",),
+    "FrameAcquisitionNumber": (("FrameContentSequence", "FrameAcquisitionNumber"), *_converted("AcquisitionNumber")),
+    "EffectiveEchoTime": (("MREchoSequence", "EffectiveEchoTime"), *_converted("EchoTime")),
+    "DiffusionBValue": (("MRDiffusionSequence", "DiffusionBValue"), *_converted("DiffusionBValue")),
+    "DiffusionGradientOrientation": (
+        ("MRDiffusionSequence", "DiffusionGradientDirectionSequence", "DiffusionGradientOrientation"),
+        *_converted("DiffusionGradientOrientation"),
+    ),
+    "FrameType": (
+        ("MRImageFrameTypeSequence", "FrameType"),
+        ("CTImageFrameTypeSequence", "FrameType"),
+        ("PETFrameTypeSequence", "FrameType"),
+        ("ParametricMapFrameTypeSequence", "FrameType"),
+    ),
+    "ComplexImageComponent": (("MRImageFrameTypeSequence", "ComplexImageComponent"),),
+    "NominalCardiacTriggerDelayTime": (
+        ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+        *_converted("TriggerTime"),
+    ),
+    "FrameReferenceTime": _converted("FrameReferenceTime"),
+    "KVP": (("CTXRayDetailsSequence", "KVP"), *_converted("KVP")),
+    "ConvolutionKernel": (("CTReconstructionSequence", "ConvolutionKernel"), *_converted("ConvolutionKernel")),
+    "ReferencedSegmentNumber": (("SegmentIdentificationSequence", "ReferencedSegmentNumber"),),
 }
 
 # Top-level column that a functional group fills where the top level lacks it and all frames agree.
@@ -47,17 +71,28 @@ _TOP_LEVEL = {
     "FrameAcquisitionNumber": "AcquisitionNumber",
     "EffectiveEchoTime": "EchoTime",
     "DiffusionBValue": "DiffusionBValue",
+    "DiffusionGradientOrientation": "DiffusionGradientOrientation",
+    "NominalCardiacTriggerDelayTime": "TriggerTime",
+    "FrameReferenceTime": "FrameReferenceTime",
+    "KVP": "KVP",
 }
-WIDTHS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+WIDTHS = {
+    "ImagePositionPatient": 3,
+    "ImageOrientationPatient": 6,
+    "PixelSpacing": 2,
+    "DiffusionGradientOrientation": 3,
+}
+LISTED = ("FrameType", "ConvolutionKernel")
+"""Attributes of several texts, which a frame has joined by a backslash."""
+
 _FILL: dict[str, Any] = {"list<float64>": float("nan"), "list<int64>": 0, "list<string>": ""}
 _MOST_FRAMES = 1 << 16  # more than there are items for are a lie in the header
 _INT64 = 1 << 63
-EXTRA_SHARED = {
-    "RescaleType": "PixelValueTransformationSequence",
-    "SpacingBetweenSlices": "PixelMeasuresSequence",
+EXTRA_SHARED: dict[str, tuple[Place, ...]] = {
+    "RescaleType": (("PixelValueTransformationSequence", "RescaleType"),),
+    "SpacingBetweenSlices": (("PixelMeasuresSequence", "SpacingBetweenSlices"), *_converted("SpacingBetweenSlices")),
+    "Units": _converted("Units"),
 }
-
-_MACROS = sorted({macro for macros in PLACES.values() for macro in macros} | set(EXTRA_SHARED.values()))
 
 
 def functional_groups(dataset: Dataset, row: Row) -> Row:
@@ -82,56 +117,60 @@ def functional_groups(dataset: Dataset, row: Row) -> Row:
     frames = max(1, row.get("NumberOfFrames") or 1)
     if frames > _MOST_FRAMES:
         frames = len(per_frame)
-    groups = [shared, *per_frame[:frames]]
-    items = {macro: [_first(group, macro) for group in groups] for macro in _MACROS}
     found: Row = {}
+    groups = _Groups([shared, *per_frame[:frames]])
     for column in FRAME_COLUMNS:
         name = column.name.removeprefix("frame_")
-        values = _per_frame(name, items, frames)
-        if values is None:
+        common, *own = groups.values(name, PLACES[name])
+        if common is None and own.count(None) == len(own):
             continue
+        own += [None] * (frames - len(own))
+        values = [common if value is None else value for value in own]
         found[column.name] = _flattened(name, column.type, values)
         top = _TOP_LEVEL.get(name)
         if top and row.get(top) is None and all(value == values[0] for value in values):
             found[top] = values[0]
-    for name, macro in EXTRA_SHARED.items():
+    for name, places in EXTRA_SHARED.items():
         if row.get(name) is None:
-            found[name] = next((value for value in _plain_values(name, items[macro][:2]) if value is not None), None)
+            first_two = groups.values(name, places)[:2]
+            found[name] = next((value for value in first_two if value is not None), None)
     return found
 
 
-def _per_frame(name: str, items: dict[str, list[Dataset | None]], frames: int) -> list[Any] | None:
-    """Return the value of each frame, its own or the shared one; None where no frame has any."""
-    values: list[Any] = []
-    for macro in PLACES[name]:
-        found = _plain_values(name, items[macro])
-        values = [f if v is None else v for v, f in zip(values, found, strict=True)] if values else found
-    common, *own = values
-    if common is None and own.count(None) == len(own):
-        return None
-    own += [None] * (frames - len(own))
-    return [common if value is None else value for value in own]
+class _Groups:
+    """Functional groups, the shared one first; what groups have in common is looked at once."""
+
+    def __init__(self, groups: list[Dataset | None]) -> None:
+        self._groups = groups
+        self._macros: dict[str, list[Dataset | None] | None] = {}
+
+    def values(self, name: str, places: tuple[Place, ...]) -> list[Any]:
+        """Return the value of each group, None for one without."""
+        values: list[Any] = [None] * len(self._groups)
+        for macro, *path in places:
+            items = self._items(macro)
+            if items is not None:
+                found = _in_each(items, tuple(path), name)
+                values = [f if v is None else v for v, f in zip(values, found, strict=True)]
+        return values
+
+    def _items(self, macro: str) -> list[Dataset | None] | None:
+        """Return the item that each group has of a macro; None where none has any."""
+        if macro not in self._macros:
+            items = [_first(group, macro) for group in self._groups]
+            self._macros[macro] = None if all(item is None for item in items) else items
+        return self._macros[macro]
 
 
-def _plain_values(name: str, items: list[Dataset | None]) -> list[Any]:
-    """Return the values of one attribute in macros; those of a macro that many frames share are made once."""
-    seen: dict[int, Any] = {}
+def _in_each(items: list[Dataset | None], path: Place, name: str) -> list[Any]:
+    seen: dict[int, Any] = {}  # many frames share one item
     values = []
     for item in items:
         key = id(item)
         if key not in seen:
-            seen[key] = _plain_value(name, item)
+            seen[key] = _lookup(item, path, name)
         values.append(seen[key])
     return values
-
-
-def _plain_value(name: str, item: Dataset | None) -> Any:
-    if item is None or name not in item:
-        return None
-    try:
-        return _plain(item[name].value, name)
-    except Exception:
-        return None
 
 
 def _flattened(name: str, kind: str, values: list[Any]) -> list[Any]:
@@ -144,12 +183,25 @@ def _flattened(name: str, kind: str, values: list[Any]) -> list[Any]:
     return flat
 
 
+def _lookup(item: Dataset | None, path: Place, name: str) -> Any:
+    """Return the value to which a path leads, None where it does not, or where the value cannot be read."""
+    *sequences, attribute = path
+    for sequence in sequences:
+        item = _first(item, sequence)
+    if item is None or attribute not in item:
+        return None
+    try:
+        return _plain(item[attribute].value, name)
+    except Exception:
+        return None
+
+
 def _plain(value: Any, name: str) -> Any:
     if value is None or value == "":
         return None
-    if name == "FrameType":
+    if name in LISTED:
         return "\\".join(str(part) for part in value) if not isinstance(value, str) else value
-    if name in ("StackID", "RescaleType"):
+    if name in ("StackID", "RescaleType", "Units", "ComplexImageComponent"):
         return str(value)
     if name in (
         "InStackPositionNumber",
@@ -200,3 +252,16 @@ def ultrasound_spacing(dataset: Dataset) -> Row:
         except (AttributeError, TypeError, ValueError):
             continue
     return {}
+
+
+def detector_place(dataset: Dataset, row: Row) -> Row:
+    """Return where the first reconstructed slice of nuclear medicine lies: its detector says it (PS3.3 C.8.4.11)."""
+    if not row.get("SliceVector"):
+        return {}
+    detector = _first(dataset, "DetectorInformationSequence")
+    found: Row = {}
+    for name in ("ImagePositionPatient", "ImageOrientationPatient"):
+        value = _lookup(detector, (name,), name)
+        if row.get(name) is None and value is not None and len(value) == WIDTHS[name]:
+            found[name] = value
+    return found

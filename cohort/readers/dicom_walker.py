@@ -42,7 +42,7 @@ from cohort.readers.dicom_elements import (
     unpack_implicit,
     unpack_length,
 )
-from cohort.readers.dicom_frames import functional_groups, ultrasound_spacing
+from cohort.readers.dicom_frames import detector_place, functional_groups, ultrasound_spacing
 from cohort.readers.dicom_items import (
     check_open,
     read_items,
@@ -290,7 +290,7 @@ def _nested_row(nested: dict[str, Value], row: Row) -> Row:
     plain = [SimpleNamespace(**{name: value.value for name, value in region.items()}) for region in regions]
     dataset["SequenceOfUltrasoundRegions"] = Value(plain)
     found = functional_groups(dataset, row)
-    return found | ultrasound_spacing(dataset)
+    return found | ultrasound_spacing(dataset) | detector_place(dataset, row)
 
 
 def _values(found: Found, *, implicit: bool) -> Row:

@@ -115,6 +115,9 @@ DICOM_COLUMNS: tuple[Column, ...] = (
     _tag("RescaleType", "0028,1054", "string", "Unit after rescale"),
     _tag("LossyImageCompression", "0028,2110", "string", "01 where pixels went through lossy compression"),
     _tag("LossyImageCompressionRatio", "0028,2112", "list<float64>", "Ratios of the lossy compressions"),
+    _tag("TotalPixelMatrixColumns", "0048,0006", "int64", "Columns of the whole slide; a frame is a tile of it", "pixels"),
+    _tag("TotalPixelMatrixRows", "0048,0007", "int64", "Rows of the whole slide", "pixels"),
+    _tag("SliceVector", "0054,0080", "list<int64>", "Slice each frame of nuclear medicine shows, from 1"),
     _tag("Units", "0054,1001", "string", "Unit of PET values"),
     _tag("DecayCorrection", "0054,1102", "string", "Time the PET decay is corrected to"),
     _tag("FrameReferenceTime", "0054,1300", "float64", "Reference time of a PET frame", "ms"),
@@ -144,8 +147,13 @@ FRAME_COLUMNS: tuple[Column, ...] = (
     _frame("FrameAcquisitionNumber", "int64", "number of the acquisition", "0020,9156"),
     _frame("EffectiveEchoTime", "float64", "echo time", "0018,9082", "ms"),
     _frame("DiffusionBValue", "float64", "diffusion weighting", "0018,9087", "s/mm2"),
+    _frame("DiffusionGradientOrientation", "float64", "direction of the diffusion gradient, 3 numbers", "0018,9089"),
     _frame("FrameType", "string", "frame type, joined by a backslash", "0008,9007"),
+    _frame("ComplexImageComponent", "string", "MAGNITUDE, PHASE, REAL, IMAGINARY or MIXED", "0008,9208"),
     _frame("NominalCardiacTriggerDelayTime", "float64", "time since the R peak", "0020,9153", "ms"),
+    _frame("FrameReferenceTime", "float64", "reference time of a PET frame", "0054,1300", "ms"),
+    _frame("KVP", "float64", "peak kilovoltage", "0018,0060", "kV"),
+    _frame("ConvolutionKernel", "string", "reconstruction kernel, joined by a backslash", "0018,1210"),
     _frame("ReferencedSegmentNumber", "int64", "segment the frame shows", "0062,000B"),
 )  # fmt: skip
 

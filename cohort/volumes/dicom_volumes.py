@@ -77,6 +77,7 @@ def _volume(group: Group) -> tuple[Row, list[Row]]:
     volume["spacing_source"] = spacing_source(first)
     places = _places(group, volume)
     _count(group, volume)
+    _describe_slide(row, volume)
     return volume, _frame_rows(group, volume, places)
 
 
@@ -89,7 +90,7 @@ def _places(group: Group, volume: Row) -> list[tuple[Frame, int, int, float | No
     """Order the frames: (frame, time point, slice, position); write what the positions say into the volume."""
     whole = group.frames[0]
     if whole.number is None or whole.position is None:
-        volume |= {"slices": 1, "timepoints": 1 if whole.number is not None else whole.row["NumberOfFrames"]}
+        volume["slices"], volume["timepoints"] = (1, 1) if whole.number is not None else _frames_of_object(whole.row)
         _flag_mosaic(group, volume)
         return [(whole, 0, 0, None)]
     orientation = orientation_of(group.frames)
@@ -102,6 +103,15 @@ def _places(group: Group, volume: Row) -> list[tuple[Frame, int, int, float | No
         for t, (timepoint, stack) in enumerate(zip(group.timepoints, stacks, strict=True))
         for z, i in enumerate(stack.order)
     ]
+
+
+def _frames_of_object(row: Row) -> tuple[int, int]:
+    """Return slices and time points of an object taken whole: only nuclear medicine says that frames are slices."""
+    frames, vector = row["NumberOfFrames"], row["SliceVector"] or [1]
+    slices = max(1, max(vector))
+    if frames % slices == 0 and vector == [*range(1, slices + 1)] * (frames // slices):
+        return slices, frames // slices
+    return 1, frames
 
 
 def _measure(group: Group, volume: Row, stacks: list[geometry.Stack], orientation: Any) -> None:
@@ -173,8 +183,15 @@ def _count(group: Group, volume: Row) -> None:
         "n_files": len(instances),
         "n_bytes": sum(row["size"] for row in instances.values()),
     }
-    if volume["Modality"] == _WHOLE_SLIDE:
-        volume["reason"] = "whole_slide"  # tiles of a pyramid: described, not read
+
+
+def _describe_slide(row: Row, volume: Row) -> None:
+    """Describe a level of a slide, or of its segmentation, by the whole matrix: its frames are tiles, not read."""
+    rows, columns = row["TotalPixelMatrixRows"], row["TotalPixelMatrixColumns"]
+    if rows is not None and columns is not None:
+        volume |= {"rows": rows, "columns": columns, "slices": 1, "timepoints": 1}
+    if volume["Modality"] == _WHOLE_SLIDE or rows is not None:
+        volume["reason"] = "whole_slide"
 
 
 def _frame_rows(group: Group, volume: Row, places: list[tuple[Frame, int, int, float | None]]) -> list[Row]:

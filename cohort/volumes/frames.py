@@ -22,18 +22,21 @@ COLUMNS = (
     "source", "path", "path_raw", "size", "Modality", "format", "container", "status", "is_image", "instance_key", "series_key",
     "TransferSyntaxUID", "pixel_offset", "pixel_length", "SOPClassUID", "SOPInstanceUID", "ImageType",
     "AcquisitionDateTime", "AcquisitionTime", "PatientID", "StudyInstanceUID", "SeriesInstanceUID",
-    "EchoTime", "EchoNumbers", "TriggerTime", "DiffusionBValue", "DiffusionGradientOrientation", "KVP", "ConvolutionKernel",
+    "EchoTime", "EchoNumbers", "TriggerTime", "FrameReferenceTime", "DiffusionBValue", "DiffusionGradientOrientation", "KVP", "ConvolutionKernel",
     "SpacingBetweenSlices", "SliceThickness", "NominalScannedPixelSpacing", "ImagerPixelSpacing", "PixelSpacing",
     "AcquisitionNumber", "InstanceNumber", "TemporalPositionIdentifier", "StackID", "ImagePositionPatient",
     "ImageOrientationPatient", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
     "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
     "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType", "Units", "DoseUnits", "DoseGridScaling",
-    "GridFrameOffsetVector", "us_spacing_row_mm", "us_spacing_col_mm",
+    "GridFrameOffsetVector", "TotalPixelMatrixColumns", "TotalPixelMatrixRows", "SliceVector", "us_spacing_row_mm", "us_spacing_col_mm",
     "frame_ImagePositionPatient", "frame_ImageOrientationPatient", "frame_PixelSpacing", "frame_SliceThickness",
     "frame_RescaleSlope", "frame_RescaleIntercept", "frame_StackID", "frame_InStackPositionNumber",
     "frame_TemporalPositionIndex", "frame_FrameAcquisitionNumber", "frame_EffectiveEchoTime", "frame_DiffusionBValue",
-    "frame_FrameType", "frame_NominalCardiacTriggerDelayTime", "frame_ReferencedSegmentNumber",
-    "mosaic_slices", "mosaic_grid", "mosaic_positions", "mosaic_problem", "nifti_version", "nifti_magic", "nifti_big_endian", "nifti_dim", "nifti_pixdim", "nifti_datatype", "nifti_vox_offset",
+    "frame_DiffusionGradientOrientation", "frame_FrameType", "frame_ComplexImageComponent",
+    "frame_NominalCardiacTriggerDelayTime", "frame_FrameReferenceTime", "frame_KVP", "frame_ConvolutionKernel",
+    "frame_ReferencedSegmentNumber",
+    "mosaic_slices", "mosaic_grid", "mosaic_positions", "mosaic_problem",
+    "nifti_version", "nifti_magic", "nifti_big_endian", "nifti_dim", "nifti_pixdim", "nifti_datatype", "nifti_vox_offset",
     "nifti_scl_slope", "nifti_scl_inter", "nifti_xyzt_units", "nifti_qform_code", "nifti_sform_code", "nifti_quatern",
     "nifti_srow", "unparsed",
 )  # fmt: skip
@@ -85,20 +88,29 @@ def _positions(row: Row, count: int) -> list[tuple[float, ...] | None] | None:
     if row["frame_ImagePositionPatient"] is not None:
         found = [_vector(row, "ImagePositionPatient", i, 3) for i in range(count)]
         return found if any(p is not None for p in found) else None
-    first = _vector(row, "ImagePositionPatient", 0, 3)
-    offsets, cosines = row["GridFrameOffsetVector"], row["ImageOrientationPatient"]
+    first, cosines = _vector(row, "ImagePositionPatient", 0, 3), _vector(row, "ImageOrientationPatient", 0, 6)
     if count == 1:
         return [first]
-    if first is None or offsets is None or len(offsets) != count or cosines is None or len(cosines) != 6:
+    if first is None or cosines is None:
         return None
-    normal = geometry.slice_normal(cosines)  # dose planes are given by offsets along it (PS3.3 C.8.8.3.2)
-    start = offsets[0] if offsets[0] != 0 and _absolute_offsets(offsets, first) else 0.0
-    return [tuple(np.asarray(first) + normal * (offset - start)) for offset in offsets]
+    offsets, slices, step = row["GridFrameOffsetVector"], row["SliceVector"], row["SpacingBetweenSlices"]
+    normal = geometry.slice_normal(cosines)
+    if offsets is not None and len(offsets) == count:
+        return _dose_planes(first, offsets, normal)
+    if slices is not None and len(slices) == count and step:
+        # The only place a reconstructed slice of nuclear medicine has; the sign tells the way (PS3.3 C.8.4.15).
+        return [tuple(np.asarray(first) + normal * (step * (number - 1))) for number in slices]
+    return None
 
 
-def _absolute_offsets(offsets: list[float], first: tuple[float, ...]) -> bool:
-    """Tell whether offsets are patient z instead of distances (the second form of PS3.3 C.8.8.3.2)."""
-    return abs(offsets[0] - first[2]) < geometry.SAME_PLACE_MM
+def _dose_planes(
+    first: tuple[float, ...], offsets: list[float], normal: NDArray[np.float64]
+) -> list[tuple[float, ...] | None]:
+    """Return the positions of dose planes: offsets along the normal, or the patient z of each (PS3.3 C.8.8.3.2)."""
+    transverse = abs(normal[2]) > 1 - geometry.SAME_DIRECTION
+    if transverse and offsets[0] != 0 and abs(offsets[0] - first[2]) < geometry.SAME_PLACE_MM:
+        return [(first[0], first[1], z) for z in offsets]
+    return [tuple(np.asarray(first) + normal * (offset - offsets[0])) for offset in offsets]
 
 
 def _vector(row: Row, name: str, frame: int, width: int) -> tuple[float, ...] | None:
@@ -198,10 +210,15 @@ def measured(frames: list[Frame], orientation: NDArray[np.float64] | None = None
 # -- attributes that tell volumes apart --------------------------------------------------------------------
 
 
-def _per_frame(name: str, fallback: str) -> Callable[[Frame], Any]:
+def _per_frame(name: str, fallback: str | None) -> Callable[[Frame], Any]:
     def value(frame: Frame) -> Any:
         values = frame.row[f"frame_{name}"]
-        found = frame.row[fallback] if values is None else _at(values, frame.number or 0)
+        if values is None:
+            found = None if fallback is None else frame.row[fallback]
+        else:
+            found = _at(values, frame.number or 0)
+        if isinstance(found, list):
+            return tuple(found)
         return None if found != found else found  # NaN: the frame has none
 
     return value
@@ -215,37 +232,24 @@ def _listed(name: str) -> Callable[[Frame], Any]:
     return value
 
 
-def _plain(name: str) -> Callable[[Frame], Any]:
-    return lambda frame: frame.row[name]
-
-
-def _image_type(frame: Frame) -> Any:
-    values = frame.row["frame_FrameType"]
-    if values is not None:
-        return _at(values, frame.number or 0)
-    listed = frame.row["ImageType"]
-    return None if listed is None else tuple(listed)
-
-
-def _segment(frame: Frame) -> Any:
-    values = frame.row["frame_ReferencedSegmentNumber"]
-    return None if values is None else _at(values, frame.number or 0)
-
-
 ATTRIBUTES: dict[str, Callable[[Frame], Any]] = {
     "EchoTime": _per_frame("EffectiveEchoTime", "EchoTime"),
     "EchoNumbers": _listed("EchoNumbers"),
     "DiffusionBValue": _per_frame("DiffusionBValue", "DiffusionBValue"),
-    "ImageType": _image_type,
+    "ImageType": _per_frame("FrameType", "ImageType"),
+    "ComplexImageComponent": _per_frame("ComplexImageComponent", None),
     "StackID": _per_frame("StackID", "StackID"),
-    "ReferencedSegmentNumber": _segment,
-    "KVP": _plain("KVP"),
-    "ConvolutionKernel": _listed("ConvolutionKernel"),
+    "ReferencedSegmentNumber": _per_frame("ReferencedSegmentNumber", None),
+    "KVP": _per_frame("KVP", "KVP"),
+    "ConvolutionKernel": _per_frame("ConvolutionKernel", "ConvolutionKernel"),
     "TemporalPosition": _per_frame("TemporalPositionIndex", "TemporalPositionIdentifier"),
     "TriggerTime": _per_frame("NominalCardiacTriggerDelayTime", "TriggerTime"),
+    "FrameReferenceTime": _per_frame("FrameReferenceTime", "FrameReferenceTime"),
     "AcquisitionNumber": _per_frame("FrameAcquisitionNumber", "AcquisitionNumber"),
     "AcquisitionTime": lambda frame: frame.row["AcquisitionDateTime"] or frame.row["AcquisitionTime"],
-    "DiffusionGradientOrientation": _listed("DiffusionGradientOrientation"),
+    "DiffusionGradientOrientation": lambda frame: _vector(
+        frame.row, "DiffusionGradientOrientation", frame.number or 0, 3
+    ),
 }
 """Values by which a series may be split, in order of preference."""
 
@@ -254,6 +258,7 @@ CONTRAST = (
     "EchoNumbers",
     "DiffusionBValue",
     "ImageType",
+    "ComplexImageComponent",
     "StackID",
     "ReferencedSegmentNumber",
     "KVP",
@@ -264,6 +269,7 @@ CONTRAST = (
 TIME = (
     "TemporalPosition",
     "TriggerTime",
+    "FrameReferenceTime",
     "AcquisitionNumber",
     "AcquisitionTime",
     "DiffusionGradientOrientation",

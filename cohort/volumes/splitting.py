@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from cohort import geometry
-from cohort.volumes.copies import same_pixels
 from cohort.volumes.frames import (
     ATTRIBUTES,
     CONTRAST,
@@ -28,6 +27,7 @@ from cohort.volumes.frames import (
     positions_of,
     size_of,
 )
+from cohort.volumes.identity import part_versions
 
 _LOCALIZER_SHARE = 0.1
 """Frames that stand across a stack and number at most a tenth of it (one is always allowed) are a localizer."""
@@ -39,6 +39,8 @@ _ACQUISITION_IS_TIME = ("MR", "PT", "NM")
 """Where AcquisitionNumber counts repetitions; in CT it counts contrast phases, which are volumes of their own."""
 
 _DEPTH = 4
+
+_DIRECTION = "DiffusionGradientOrientation"
 
 
 @dataclass
@@ -71,7 +73,7 @@ def split_series(frames: list[Frame], modality: str | None) -> list[Group]:
     list of Group
         Every frame is in exactly one: as an image of one time point, or set aside with role and reason.
     """
-    versions, copies = _versions(sorted(frames, key=lambda frame: frame.sort_key))
+    versions, copies = part_versions(sorted(frames, key=lambda frame: frame.sort_key))
     groups = []
     for number, version in enumerate(versions):
         parts = _split_version(version, modality)
@@ -99,49 +101,6 @@ def _split_version(frames: list[Frame], modality: str | None) -> list[Group]:
     largest = max(groups, key=lambda group: len(group.frames))
     largest.set_aside += [(frame, "excluded", "localizer") for frame in strays]
     return groups
-
-
-def _versions(frames: list[Frame]) -> tuple[list[list[Frame]], list[tuple[Frame, Frame]]]:
-    """Part frames of instances whose SOPInstanceUID occurs more than once.
-
-    An instance with the same header and pixels as an earlier one is a copy, its frames are returned with their
-    originals. One that differs is another image under the same name: it goes into a second, third... version of the
-    series, so that it is kept and cannot disturb the first. Single frames come first: an object that holds them all
-    once more under the name of one of them is a version of its own.
-    """
-    instances: dict[int, list[Frame]] = defaultdict(list)
-    for frame in frames:
-        instances[id(frame.row)].append(frame)
-    seen: dict[str, list[tuple[Any, list[Frame]]]] = defaultdict(list)
-    versions: list[list[Frame]] = []
-    copies: list[tuple[Frame, Frame]] = []
-    for members in sorted(instances.values(), key=lambda m: (len(m), m[0].sort_key)):
-        known = seen[members[0].row["instance_key"]]
-        facts = [_facts(frame) for frame in members]
-        named = members[0].row["SOPInstanceUID"]  # without a name, the same header does not make the same image
-        alike = (other for other_facts, other in known if named and other_facts == facts)
-        original = next((other for other in alike if same_pixels(members[0].row, other[0].row)), None)
-        if original is not None:
-            copies += zip(members, original, strict=True)
-            continue
-        if len(known) == len(versions):
-            versions.append([])
-        versions[len(known)] += members
-        known.append((facts, members))
-    return [sorted(version, key=lambda frame: frame.sort_key) for version in versions], copies
-
-
-_IDENTICAL = (
-    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
-    "PixelRepresentation", "TransferSyntaxUID", "pixel_length", "NumberOfFrames", "InstanceNumber",
-    "PixelPaddingValue", "RescaleType",
-)  # fmt: skip
-
-
-def _facts(frame: Frame) -> Any:
-    """Return what two copies of one frame must share, as far as headers tell."""
-    values = tuple(frame.row[name] for name in _IDENTICAL)
-    return (*values, frame.position, frame.orientation, frame.spacing, frame.slope, frame.intercept)
 
 
 def _kinds(frames: list[Frame]) -> list[list[Frame]]:
@@ -222,9 +181,11 @@ def _split(frames: list[Frame], modality: str | None, depth: int) -> list[Group]
     distinct, uniform = _quality(frames)
     if distinct == len(frames) and uniform:
         return [Group([frames])]
-    if distinct == len(frames):
+    choice = None if uniform else _named_stacks(frames)
+    if distinct == len(frames) and choice is None:
         return _unmix(frames) or [Group([frames])]
-    if depth < _DEPTH and (choice := _best(frames, _contrast(modality), distinct)):
+    choice = choice or _best(frames, _contrast(modality), distinct)
+    if depth < _DEPTH and choice:
         name, parts = choice
         groups = [group for part in parts for group in _split(part, modality, depth + 1)]
         for group in groups:
@@ -244,11 +205,28 @@ def _quality(frames: list[Frame]) -> tuple[int, bool]:
 
 
 def _partition(frames: list[Frame], name: str) -> list[list[Frame]]:
-    """Group frames by an attribute, in the order of its values; frames without it are a group."""
+    """Group frames by an attribute, in the order of its values; frames without it are a group.
+
+    Directions have no order of their own, and turn with the patient: they come as they were numbered.
+    """
     groups: dict[Any, list[Frame]] = defaultdict(list)
     for frame in frames:
         groups[ATTRIBUTES[name](frame)].append(frame)
-    return [groups[value] for value in sorted(groups, key=lambda v: (v is None, str(type(v)), v))]
+    numbers = {value: min(map(_numbered, group)) for value, group in groups.items() if name == _DIRECTION}
+    return [groups[value] for value in sorted(groups, key=lambda v: (numbers.get(v), v is None, str(type(v)), v))]
+
+
+def _numbered(frame: Frame) -> tuple[bool, int, int]:
+    instance = frame.row["InstanceNumber"]
+    return instance is None, instance or 0, frame.number or 0
+
+
+def _named_stacks(frames: list[Frame]) -> tuple[str, list[list[Frame]]] | None:
+    """Return the even stacks into which the object itself parts frames of unequal gaps (PS3.3 C.7.6.16.2.2)."""
+    parts = _partition(frames, "StackID")
+    if len(parts) < 2 or min(len(part) for part in parts) < _LEAST_STACK:
+        return None
+    return ("StackID", parts) if all(measured(part).uniform for part in parts) else None
 
 
 def _best(frames: list[Frame], names: tuple[str, ...], distinct: int) -> tuple[str, list[list[Frame]]] | None:
@@ -331,12 +309,18 @@ def _ascending(place: list[Frame]) -> bool:
 
 
 def _unmix(frames: list[Frame]) -> list[Group]:
-    """Part a stack of unequal gaps where an attribute shows two even stacks that run through each other."""
+    """Part a stack of unequal gaps where an attribute shows two stacks that run through each other.
+
+    They may have holes where the whole could not be one stack with holes.
+    """
+    holes = measured(frames).missing == 0
     for name in (*CONTRAST, *TIME):
         parts = _partition(frames, name)
         if len(parts) < 2 or min(len(part) for part in parts) < _LEAST_STACK:
             continue
-        if all(_quality(part) == (len(part), True) for part in parts) and _interleaved(parts):
+        stacks = [measured(part) for part in parts]
+        good = all(stack.unique and (stack.uniform or (holes and stack.missing)) for stack in stacks)
+        if good and _interleaved(parts):
             return [Group([part], [name]) for part in parts]
     return []
 

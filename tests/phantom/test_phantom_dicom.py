@@ -96,7 +96,8 @@ def multi_frame(header: Dataset) -> npt.NDArray[np.float64]:
     across = normal(shared.PlaneOrientationSequence[0].ImageOrientationPatient)
     placed = []
     for frame, groups in zip(header.pixel_array, header.PerFrameFunctionalGroupsSequence, strict=True):
-        rescale = groups.PixelValueTransformationSequence[0]
+        owner = groups if "PixelValueTransformationSequence" in groups else shared
+        rescale = owner.PixelValueTransformationSequence[0]
         values = frame.astype(float) * float(rescale.RescaleSlope) + float(rescale.RescaleIntercept)
         position = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
         placed.append((float(across @ position), values))
