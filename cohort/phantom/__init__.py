@@ -4,13 +4,14 @@ The truth comes from the recipe of the images and from nothing else in this pack
 the rest of it.
 """
 
-from .cohorts import make_cohort, make_series, make_traps, series_trap_names, trap_names
+from .cohorts import describe_traps, make_cohort, make_series, make_traps, series_trap_names, trap_names
 from .truth import PhantomFile, PhantomTruth, PhantomVolume
 
 __all__ = [
     "PhantomFile",
     "PhantomTruth",
     "PhantomVolume",
+    "describe_traps",
     "make_cohort",
     "make_series",
     "make_traps",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .badfiles import FILE_TRAPS
 from .clean import new_scan, write_patient
 from .combined import COMBINED_TRAPS
-from .copies import COPIED_TRAPS
+from .copies import COPIED_TRAPS, SCANS
 from .derived import DERIVED_TRAPS
 from .dicom import Series, Stack, evenly, recipe_for, write_series
 from .kinds import KIND_TRAPS
@@ -67,6 +68,18 @@ def make_cohort(root: Path, *, seed: int = 0, patients: int = 4, traps: bool = T
 def series_trap_names() -> tuple[str, ...]:
     """Names of the traps that `make_traps` knows, sorted; a cohort holds the simple ones of them."""
     return tuple(sorted(_ALL_SERIES_TRAPS))
+
+
+def describe_traps() -> dict[str, str]:
+    """Say in one sentence what each of `series_trap_names` is."""
+    scans = {f"copies-{label}": scan for label, scan in SCANS.items()}
+    told = {name: _first_line(trap) for name, trap in _ALL_SERIES_TRAPS.items() if name not in scans}
+    told |= {name: f"Write three ways: {_first_line(scan)}" for name, scan in scans.items()}
+    return dict(sorted(told.items()))
+
+
+def _first_line(function: Callable[..., Any]) -> str:
+    return (function.__doc__ or "").splitlines()[0]
 
 
 def make_traps(root: Path, *, seed: int = 0, names: Iterable[str] | None = None) -> PhantomTruth:

@@ -15,7 +15,7 @@ from .clean import new_scan
 from .combined import MIXED, said, several, tilted_axes, turned_axes, without
 from .dicom import SAGITTAL, Series, evenly, write_series
 from .multiframe import write_enhanced
-from .protocols import Bits, mr, pt
+from .protocols import Bits, Protocol, mr, pt
 from .traps import SLICES, Trap, plain_stack
 from .truth import Written, merge
 
@@ -111,31 +111,42 @@ def _diffusion(name: str, seed: int) -> list[Series]:
     return several(name, seed, plain, weighted, protocol=mr("DWI", bits=_RESCALED))
 
 
-def _timed(name: str, seed: int, *, keyword: str, values: tuple[Any, ...], make: Callable[[], Any]) -> list[Series]:
-    """One volume at several time points that an attribute tells apart."""
+def _cine(name: str, seed: int) -> list[Series]:
+    """MR at three times after the trigger."""
+    return _timed(name, seed, mr("CINE", bits=_RESCALED), "TriggerTime", ("0", "52.5", "105"))
+
+
+def _dynamic(name: str, seed: int) -> list[Series]:
+    """MR at three temporal positions."""
+    return _timed(name, seed, mr("DYNAMIC", bits=_RESCALED), "TemporalPositionIdentifier", (1, 2, 3))
+
+
+def _gates(name: str, seed: int) -> list[Series]:
+    """PET in three gates."""
+    return _timed(name, seed, pt(), "TriggerTime", ("0", "250", "500"))
+
+
+def _timed(name: str, seed: int, protocol: Protocol, keyword: str, values: tuple[Any, ...]) -> list[Series]:
+    """Describe one volume at time points that an attribute tells apart."""
 
     def elements(time: int, index: int) -> dict[str, Any]:
         return {keyword: values[time]}
 
-    return several(name, seed, {"elements": elements, "recipe": {"timepoints": len(values)}}, protocol=make())
+    return several(name, seed, {"elements": elements, "recipe": {"timepoints": len(values)}}, protocol=protocol)
 
 
 SCANS: dict[str, Scan] = {
     "acquisitions": _phases,
-    "cine": partial(
-        _timed, keyword="TriggerTime", values=("0", "52.5", "105"), make=lambda: mr("CINE", bits=_RESCALED)
-    ),
+    "cine": _cine,
     "ct": _plain_ct,
     "diffusion": _diffusion,
-    "dynamic": partial(
-        _timed, keyword="TemporalPositionIdentifier", values=(1, 2, 3), make=lambda: mr("DYNAMIC", bits=_RESCALED)
-    ),
+    "dynamic": _dynamic,
     "echoes": _echoes,
     "echoes-in-time": _echoes_in_time,
     "energies": _energies,
     "kernels": _kernels,
     "orientations": _orientations,
-    "pet-gates": partial(_timed, keyword="TriggerTime", values=("0", "250", "500"), make=pt),
+    "pet-gates": _gates,
     "rescale-varies": _varying_rescale,
     "tilt-missing-slice": _tilt_hole,
     "unscaled": _unscaled,
@@ -164,7 +175,7 @@ def write_copies(root: Path, name: str, seed: int, *, scan: Scan) -> Written:
         if way == "classic":
             written += [write_series(root, series) for series in copies]
         else:
-            written.append(write_enhanced(root, *copies, converted=way == "converted"))
+            written.append(write_enhanced(root, *copies, converted=way == "converted", order="ascending"))
     return merge(written)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
@@ -59,6 +59,9 @@ _SAID_BY_GROUPS = (
 )
 
 
+FrameOrder = Literal["ascending", "descending", "interleaved"]
+
+
 @dataclass(frozen=True)
 class _Frame:
     """One frame of the object: which of the volumes it belongs to, and where."""
@@ -73,10 +76,10 @@ def write_enhanced(
     *volumes: Series,
     converted: bool = False,
     per_frame: bool = False,
-    reverse: bool = False,
+    order: FrameOrder = "interleaved",
     times: tuple[int, ...] | None = None,
 ) -> Written:
-    """Write the volumes of one scan as one object; the order of its frames is not their order in space.
+    """Write the volumes of one scan as one object.
 
     Geometry, rescale and what tells the volumes apart are in the functional groups only: the top level lacks them.
 
@@ -90,8 +93,8 @@ def write_enhanced(
         Write a legacy converted object: what has no group of its own lies in the unassigned attributes.
     per_frame : bool
         Repeat for every frame what could be shared.
-    reverse : bool
-        Store the slices from the last to the first.
+    order : str
+        How the frames of one time point are stored: ``interleaved`` is even slices first, then the odd ones.
     times : tuple of int or None
         Time points to write; by default all.
     """
@@ -100,11 +103,11 @@ def write_enhanced(
         _Frame(series, time, index)
         for series in volumes
         for time in (range(series.recipe.timepoints) if times is None else times)
-        for index in _stored_order(len(series.recipe.planes), reverse)
+        for index in _stored_order(len(series.recipe.planes), order)
     ]
     header, taken = _top_level(first, converted)
-    _dimensions(header, first)
     said = [_said(frame, taken, converted) for frame in frames]
+    _index(header, first, said)
     shared, groups = ({}, said) if per_frame else _parted(said)
     header.NumberOfFrames = len(frames)
     header.SharedFunctionalGroupsSequence = Sequence([_nested(shared)])
@@ -118,10 +121,10 @@ def write_enhanced(
     return Written(tuple(expected_volume(series, 1) for series in volumes), written.files)
 
 
-def _stored_order(count: int, reverse: bool) -> list[int]:
-    """Interleave: even slices first, then the odd ones."""
-    order = [*range(0, count, 2), *range(1, count, 2)]
-    return order[::-1] if reverse else order
+def _stored_order(count: int, order: FrameOrder) -> list[int]:
+    if order == "interleaved":
+        return [*range(0, count, 2), *range(1, count, 2)]
+    return list(range(count)) if order == "ascending" else list(range(count))[::-1]
 
 
 def _top_level(series: Series, converted: bool) -> tuple[Dataset, Dataset]:
@@ -138,23 +141,6 @@ def _top_level(series: Series, converted: bool) -> tuple[Dataset, Dataset]:
     header.AcquisitionContrast, header.ContentQualification = "T1", "RESEARCH"
     header.VolumetricProperties, header.ComplexImageComponent = "VOLUME", "MAGNITUDE"
     return header, taken
-
-
-def _dimensions(header: Dataset, series: Series) -> None:
-    """Add the dimension organization: stack, then position in the stack."""
-    organization = make_uid(series.scan.series_uid, "dimensions")
-    header.DimensionOrganizationSequence = Sequence([item(DimensionOrganizationUID=organization)])
-    # Tags: Stack ID, In-Stack Position Number, and the Frame Content Sequence that holds both.
-    header.DimensionIndexSequence = Sequence(
-        [
-            item(
-                DimensionOrganizationUID=organization,
-                DimensionIndexPointer=tag,
-                FunctionalGroupPointer=0x00209111,
-            )
-            for tag in (0x00209056, 0x00209057)
-        ]
-    )
 
 
 Said = dict[tuple[str, ...], Any]
@@ -176,7 +162,6 @@ def _said(frame: _Frame, taken: Dataset, converted: bool) -> Said:
         (_KINDS[protocol.modality][2], "FrameType"): own.pop("ImageType", list(protocol.acquisition["ImageType"])),
         (content, "StackID"): "1",
         (content, "InStackPositionNumber"): frame.index + 1,
-        (content, "DimensionIndexValues"): [1, frame.index + 1],
         (content, "FrameAcquisitionDateTime"): f"202403011020{frame.index % 60:02d}",
     }
     if protocol.bits.slope is not None or not converted:
@@ -184,6 +169,8 @@ def _said(frame: _Frame, taken: Dataset, converted: bool) -> Said:
         said[transformation, "RescaleIntercept"] = decimal(recipe.intercept(frame.time, frame.index))
         said[transformation, "RescaleSlope"] = decimal(recipe.slope(frame.time, frame.index))
         said[transformation, "RescaleType"] = protocol.bits.rescale_type or "US"
+    if stack.slice_spacing_mm is not None and not converted:
+        said["PixelMeasuresSequence", "SpacingBetweenSlices"] = decimal(stack.slice_spacing_mm)
     classic: Mapping[str, Any] = {element.keyword: element.value for element in taken}
     return said | (_unassigned(classic, own) if converted else _assigned({**classic, **own}))
 
@@ -209,6 +196,28 @@ def _typed(keyword: str, value: Any) -> Any:
     if kind is None:
         return value
     return [kind(one) for one in value] if isinstance(value, list) else kind(value)
+
+
+def _index(header: Dataset, series: Series, said: list[Said]) -> None:
+    """Declare the dimensions, and index every frame: stack, what differs in time or contrast, place in the stack."""
+    candidates = [path for path in _MACROS.values() if path[-1] != "StackID"]
+    differing = [path for path in candidates if len({str(one.get(path)) for one in said}) > 1]
+    content = "FrameContentSequence"
+    dimensions = [(content, "StackID"), *differing, (content, "InStackPositionNumber")]
+    organization = make_uid(series.scan.series_uid, "dimensions")
+    header.DimensionOrganizationSequence = Sequence([item(DimensionOrganizationUID=organization)])
+    header.DimensionIndexSequence = Sequence([
+        item(
+            DimensionOrganizationUID=organization,
+            DimensionIndexPointer=tag_for_keyword(path[-1]),
+            FunctionalGroupPointer=tag_for_keyword(path[0]),
+        )
+        for path in dimensions
+    ])  # fmt: skip
+    places = [list(dict.fromkeys(str(one.get(path)) for one in said)) for path in dimensions[:-1]]
+    for one in said:
+        ranks = [known.index(str(one.get(path))) + 1 for path, known in zip(dimensions, places, strict=False)]
+        one[content, "DimensionIndexValues"] = [*ranks, one[dimensions[-1]]]
 
 
 def _parted(said: list[Said]) -> tuple[Said, list[Said]]:

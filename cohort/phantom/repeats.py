@@ -36,7 +36,7 @@ def gates_without_numbers(root: Path, name: str, seed: int) -> Written:
     """Gate a PET by TriggerTime, and leave InstanceNumber out."""
 
     def elements(time: int, index: int) -> dict[str, Any]:
-        return {"TriggerTime": 300 * time, "InstanceNumber": None}
+        return {**_pet_image("GATED", time, index), "TriggerTime": 300 * time, "InstanceNumber": None}
 
     slopes = tuple(round(0.7 + 0.01 * i, 2) for i in range(_TIMES * SLICES))
     recipe = {**_REPEATED, "slopes": slopes}
@@ -48,9 +48,21 @@ def pet_frames(root: Path, name: str, seed: int) -> Written:
     numbers = np.random.default_rng([seed, 81]).permutation(_TIMES * SLICES) + 1
 
     def elements(time: int, index: int) -> dict[str, Any]:
-        return {"FrameReferenceTime": 60000 * time + 30000, "InstanceNumber": int(numbers[time * SLICES + index])}
+        number = int(numbers[time * SLICES + index])
+        said = {"FrameReferenceTime": 60000 * time + 30000, "InstanceNumber": number}
+        return {**_pet_image("DYNAMIC", time, index), **said}
 
     return write_series(root, plain_series(name, seed, protocol=pt(), recipe=_REPEATED, elements=elements))
+
+
+def _pet_image(kind: str, time: int, index: int) -> dict[str, Any]:
+    """Give what PS3.3 C.8.9.1 and C.8.9.4 ask of every image of a PET that is repeated."""
+    return {
+        "SeriesType": [kind, "IMAGE"],
+        "NumberOfSlices": SLICES,
+        "NumberOfTimeSlots" if kind == "GATED" else "NumberOfTimeSlices": _TIMES,
+        "ImageIndex": time * SLICES + index + 1,
+    }
 
 
 def repetitions(root: Path, name: str, seed: int) -> Written:
@@ -114,7 +126,7 @@ def everything_per_frame(root: Path, name: str, seed: int) -> Written:
     """Repeat in every frame what could be shared, with a rescale of its own, and store the last slice first."""
     slopes = tuple(round(1.0 + 0.05 * index, 2) for index in range(SLICES))
     series = plain_series(name, seed, protocol=mr("T1", "mr-philips", _RESCALED), recipe={"slopes": slopes})
-    return write_enhanced(root, series, per_frame=True, reverse=True)
+    return write_enhanced(root, series, per_frame=True, order="descending")
 
 
 def stacks(root: Path, name: str, seed: int) -> Written:
@@ -126,12 +138,17 @@ def stacks(root: Path, name: str, seed: int) -> Written:
         {"elements": said(StackID="2"), "truth": split, "stack": plain_stack(origin=_origin(61.0))},
         protocol=mr("LEVELS", bits=_RESCALED),
     )  # fmt: skip
-    return write_enhanced(root, *volumes)
+    return write_enhanced(root, *volumes, order="ascending")
+
+
+def interleaved(root: Path, name: str, seed: int) -> Written:
+    """Store the even slices first, then the odd ones, as an interleaved scan may."""
+    return write_enhanced(root, plain_series(name, seed, protocol=mr("T2", bits=_RESCALED)), order="interleaved")
 
 
 def frames_missing(root: Path, name: str, seed: int) -> Written:
     """Leave two frames out of an enhanced CT."""
-    return write_enhanced(root, plain_series(name, seed, **without(3, 8)))
+    return write_enhanced(root, plain_series(name, seed, **without(3, 8)), order="ascending")
 
 
 def components(root: Path, name: str, seed: int) -> Written:
@@ -143,7 +160,8 @@ def components(root: Path, name: str, seed: int) -> Written:
         }
         for kind in ("MAGNITUDE", "PHASE")
     )
-    return write_enhanced(root, *several(name, seed, *parts, protocol=mr("FIELD MAP", bits=_RESCALED)))
+    volumes = several(name, seed, *parts, protocol=mr("FIELD MAP", bits=_RESCALED))
+    return write_enhanced(root, *volumes, order="ascending")
 
 
 def object_per_slice(root: Path, name: str, seed: int) -> Written:
@@ -169,7 +187,9 @@ def object_per_time(root: Path, name: str, seed: int) -> Written:
         name, seed, protocol=mr("BOLD", bits=_RESCALED), recipe=_REPEATED, elements=_temporal_position(0)
     )
     objects = [replace(whole, name=f"{name}-{time}", first_number=time + 1) for time in range(_TIMES)]
-    files = tuple(file for t, one in enumerate(objects) for file in write_enhanced(root, one, times=(t,)).files)
+    files = tuple(
+        file for t, one in enumerate(objects) for file in write_enhanced(root, one, times=(t,), order="ascending").files
+    )
     return Written((expected_volume(whole, _TIMES),), files)
 
 
@@ -198,6 +218,7 @@ REPEATED_TRAPS: dict[str, Trap] = {
     "enhanced-everything-per-frame": everything_per_frame,
     "enhanced-frames-missing": frames_missing,
     "enhanced-identity-shared": identity_shared,
+    "enhanced-interleaved": interleaved,
     "enhanced-object-per-slice": object_per_slice,
     "enhanced-object-per-time": object_per_time,
     "enhanced-stacks": stacks,
