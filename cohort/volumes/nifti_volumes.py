@@ -9,13 +9,10 @@ import numpy as np
 
 from cohort import geometry
 from cohort.readers import key_of, nifti_type
-from cohort.schema import FRAMES, Status
+from cohort.schema import Status
 
 Row = dict[str, Any]
 
-_COPIED = [name for name in FRAMES.names if name not in (
-    "volume_id", "role", "reason", "timepoint", "slice", "position_mm", "frame", "slope", "intercept",
-)]  # fmt: skip
 _MAX_SHEAR_DEGREES = 0.1  # float32 headers round below this
 
 
@@ -74,7 +71,8 @@ def _assemble_copies(rows: list[Row], version: int) -> tuple[Row, list[Row]]:
     volume |= _geometry(row, dim)
     slope, intercept = rescale_of(row)
     frames = [
-        {name: r[name] for name in _COPIED} | {"volume_id": volume["volume_id"], "slope": slope, "intercept": intercept}
+        {"source": r["source"], "path_raw": r["path_raw"], "volume_id": volume["volume_id"]}
+        | {"slope": slope, "intercept": intercept}
         for r in rows
     ]
     frames[0] |= {"role": "image", "timepoint": 0, "slice": 0}
