@@ -59,7 +59,7 @@ KINDS: tuple[FindingKind, ...] = (
     FindingKind("GEO-SPACING-TAG-DISAGREES", _W, "volume", "SpacingBetweenSlices is not the measured spacing", _CONSISTENT),
     FindingKind("ID-DUPLICATE-SOP", _W, "series", "The same SOPInstanceUID occurs more than once", _CONSISTENT),
     FindingKind("ID-CONFLICTING-SOP", _W, "volume", "Other images carry the same SOPInstanceUIDs; all are kept", _CONSISTENT),
-    FindingKind("ID-UID-REUSED-ACROSS-PATIENTS", _E, "series", "One SeriesInstanceUID belongs to several patients", _CONSISTENT),
+    FindingKind("ID-UID-REUSED-ACROSS-PATIENTS", _E, "series", "A series or study UID belongs to several patients", _CONSISTENT),
     FindingKind("HDR-MISSING", _W, "series", "An attribute that the kind of image requires is missing", _INFORMATIVE),
     FindingKind("HDR-UNPARSED", _W, "file", "A value could not be converted; its raw text is kept in `unparsed`", _CONSISTENT),
     FindingKind("NII-SFORM-QFORM", _W, "volume", "sform and qform disagree; tools will place the image differently", _CONSISTENT),

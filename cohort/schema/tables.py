@@ -78,7 +78,7 @@ def _consensus_columns() -> list[Column]:
                 origin.privacy,
             ),
             Column(f"{name}_distinct", "int64", f"Number of different values of {name}"),
-            Column(f"{name}_missing", "int64", f"Images without {name}"),
+            Column(f"{name}_missing", "int64", f"Images without {name}; objects, in a series without images"),
         ]
     return columns
 
@@ -142,7 +142,7 @@ VOLUMES = Table(
         Column("duplicate_slice_count", "int64", "Frames set aside as copies"),
         Column("min_slice_gap_mm", "float64", "Smallest gap along the normal", unit="mm"),
         Column("max_slice_gap_mm", "float64", "Largest gap along the normal", unit="mm"),
-        Column("in_plane_drift_mm", "float64", "Largest in-plane offset from the first frame", unit="mm"),
+        Column("in_plane_drift_mm", "float64", "Largest in-plane offset between two frames of one time point", unit="mm"),
         Column("tilt_degrees", "float64", "Angle between the line of the positions and the normal", unit="degrees"),
         Column("excluded_instance_count", "int64", "Frames of the series set aside with a reason"),
         Column("n_files", "int64", "Objects the volume is made of"),

@@ -25,22 +25,25 @@ def describe(rows: list[Row], n_volumes: int) -> Row:
     Returns
     -------
     dict
-        A row of `series`. The consensus is the most frequent value; of several, the first in order.
+        A row of `series`. Its images are counted; the objects, where none is an image. The consensus is the most
+        frequent value; of several, the first in the order of their texts.
     """
     first = min(rows, key=lambda row: (row["source"], row["path"]))
     found: Row = {
         name: first[name] for name in ("series_key", "format", "PatientID", "StudyInstanceUID", "SeriesInstanceUID")
     }
+    images = [row for row in rows if row["is_image"] and row["status"] == Status.OK]
+    counted = images or rows
     found |= {
         "n_files": len(rows),
-        "n_images": sum(bool(row["is_image"]) and row["status"] == Status.OK for row in rows),
+        "n_images": len(images),
         "n_bytes": sum(row["size"] for row in rows),
         "n_volumes": n_volumes,
     }
     for name in KEY_ATTRIBUTES:
-        present = _present([row[name] for row in rows])
+        present = _present([row[name] for row in counted])
         found[f"{name}_distinct"] = len(present)
-        found[f"{name}_missing"] = len(rows) - present.total()
+        found[f"{name}_missing"] = len(counted) - present.total()
         if present:
             value = min(present.items(), key=lambda item: (-item[1], str(item[0])))[0]
             found[name] = list(value) if isinstance(value, tuple) else value
