@@ -111,7 +111,6 @@ def _client(options: ClusterOptions) -> Client:
         threads_per_worker=1,
         processes=True,
         dashboard_address=None,
-        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # its own port, or a second run would warn of the first
         silence_logs=50,
     )
     client = Client(cluster)
