@@ -35,7 +35,7 @@ COLUMNS = (
     "frame_FrameType", "frame_NominalCardiacTriggerDelayTime", "frame_ReferencedSegmentNumber",
     "nifti_version", "nifti_magic", "nifti_big_endian", "nifti_dim", "nifti_pixdim", "nifti_datatype", "nifti_vox_offset",
     "nifti_scl_slope", "nifti_scl_inter", "nifti_xyzt_units", "nifti_qform_code", "nifti_sform_code", "nifti_quatern",
-    "nifti_srow", "unparsed",
+    "nifti_srow", "modality_source", "unparsed",
 )  # fmt: skip
 
 
