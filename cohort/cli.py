@@ -202,7 +202,11 @@ _HELP = {
     report.html, which may be shared: no names, no identifiers, no dates. The tables are private.
 
     The same command again goes on where an interrupted run ended.""",
-    "show": "Summarise a run in the terminal: what became of the files, modalities, spacing, findings.",
+    "show": """Summarise a run in the terminal: what became of the files, modalities, spacing, findings.
+
+    With --volumes, list the volumes instead: size, slices x time points, spacing (row x column x slice), and whether
+    each is a regular grid or why not. V0001 and S0001 are the volumes and series of the report; --json has all columns.
+    The list is private: volume ids can be linked to the images.""",
     "demo": """Make a phantom cohort, run everything over it, say where the report is.
 
     The images are made of mathematics, no patient is in them; the truth about them is written beside them.""",
@@ -346,15 +350,38 @@ def report(out: Path, config_file: Path | None, as_json: bool, **options: Any) -
 
 @_command("show")
 @_run_folder
+@click.option("--volumes", is_flag=True, help="List every volume with its verdict.")
+@click.option("--irregular", is_flag=True, help="With --volumes: only those that are no regular grid, or unusable.")
+@click.option(
+    "--modality", "modalities", multiple=True, metavar="NAME", help="With --volumes: only these, e.g. CT. Repeatable."
+)
 @_json
 @_debug_option
-def show(out: Path, as_json: bool) -> None:
+def show(out: Path, volumes: bool, irregular: bool, modalities: tuple[str, ...], as_json: bool) -> None:
     """Summarise a run."""
     from cohort import summary
     from cohort.cohort import open_run
 
+    if volumes:
+        _show_volumes(out, modalities, irregular, as_json)
+        return
+    if irregular or modalities:
+        raise click.UsageError("--irregular and --modality choose among volumes; add --volumes")
     found = summary.summarise(open_run(out))
     click.echo(json.dumps(found, indent=1, sort_keys=True) if as_json else summary.as_text(found), nl=as_json)
+
+
+def _show_volumes(out: Path, modalities: tuple[str, ...], irregular: bool, as_json: bool) -> None:
+    from cohort import listing
+    from cohort.cohort import open_run
+
+    rows = listing.volumes_of(open_run(out), modalities, irregular=irregular)
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, sort_keys=True, allow_nan=False))
+    elif sys.stdout.isatty():
+        listing.draw(rows, irregular=irregular)
+    else:
+        click.echo(listing.as_text(rows, irregular=irregular), nl=False)
 
 
 @_command("demo")

@@ -103,7 +103,8 @@ class CheckOptions:
     Parameters
     ----------
     spacing_disagreement_mm : float
-        SpacingBetweenSlices may differ from the measured spacing by this much: scanners round to 0.01 mm.
+        SpacingBetweenSlices and a NIfTI header's pixdim may differ from the measured spacing by this much: scanners
+        round to 0.01 mm.
     form_disagreement_mm : float
         sform and qform may place a corner of the image this far apart: float32 headers round to about 0.01 mm.
     """

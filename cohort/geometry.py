@@ -271,8 +271,15 @@ def mosaic_corner(
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM counts towards left and posterior, NIfTI towards right and anterior."""
 
+MS_PER_UNIT = {8: 1000.0, 16: 1.0, 24: 0.001}
+"""Codes of the unit of time, xyzt_units & 56 (NIfTI-1, nifti1.h): second, millisecond, microsecond; else no time."""
+
 MM_PER_UNIT: dict[int, float | None] = {0: None, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Codes of the spatial unit, xyzt_units & 7 (NIfTI-1, nifti1.h): unknown, metre, millimetre, micrometre."""
+
+
+_HALF_TURN = 1e-7
+"""Below it the first part of a float32 quaternion is rounding: a turn by 180 degrees (as nifti1_io.c decides)."""
 
 
 def nifti_qform(quatern: Sequence[float], pixdim: Sequence[float]) -> Floats:
@@ -286,9 +293,10 @@ def nifti_qform(quatern: Sequence[float], pixdim: Sequence[float]) -> Floats:
         qfac, then the grid spacings. A qfac of 0 is read as 1.
     """
     vector = np.asarray(quatern[:3], dtype=np.float64)
-    vector = vector / max(1.0, float(np.linalg.norm(vector)))  # rounding may make it longer than a unit
-    b, c, d = (float(q) for q in vector)
-    a = float(np.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d))))
+    rest = 1.0 - float(vector @ vector)
+    if rest < _HALF_TURN:
+        vector, rest = vector / np.linalg.norm(vector), 0.0
+    a, (b, c, d) = float(np.sqrt(rest)), (float(q) for q in vector)
     rotation = np.array([
         [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
         [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
@@ -311,6 +319,13 @@ def corner_distance(first: Floats, second: Floats, shape: Sequence[int]) -> floa
     """Return how far apart two affines place the corners of an image at most, in their units."""
     corners = np.array([[x, y, z, 1] for x in (0, shape[0] - 1) for y in (0, shape[1] - 1) for z in (0, shape[2] - 1)])
     return float(np.linalg.norm((corners @ (first - second).T)[:, :3], axis=1).max())
+
+
+def axis_degrees(first: Floats, second: Floats) -> float:
+    """Return the largest angle between the same axis of two affines; 180 where one runs the other way."""
+    a, b = (matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0) for matrix in (first, second))
+    across = np.linalg.norm(np.cross(a, b, axis=0), axis=0)  # exact for small angles, as the cosine is not
+    return float(np.degrees(np.arctan2(across, np.sum(a * b, axis=0))).max())
 
 
 def column_lengths(affine: Floats) -> list[float]:

@@ -255,6 +255,7 @@ def _found(entry: dict[str, Any], sources: dict[str, Source], config: Config) ->
         }
     if row.get("format") == "nifti" and row.get("is_image") and not row.get("Modality"):
         row["Modality"] = _configured_modality(entry["path"], config)
+        row["modality_source"] = None if row["Modality"] == "unknown" else "configuration"
     return row
 
 

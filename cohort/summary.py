@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from cohort.schema import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cohort.cohort import Cohort
 
 Row = dict[str, Any]
@@ -92,25 +94,27 @@ def as_text(found: Row) -> str:
         names = ("series", "volumes", "files", "bytes", "stored", "regular", "irregular")
         heads = ("modality", "series", "volumes", "files", "MB", "in Zarr", "regular", "not regular")
         rows = [{**m, "bytes": f"{m['bytes'] / 1e6:,.1f}"} for m in found["modalities"]]
-        parts.append(_table(heads, [(m["modality"], *(m[name] for name in names)) for m in rows]))
+        parts.append(aligned(heads, [(m["modality"], *(m[name] for name in names)) for m in rows]))
     if found.get("values"):
         numbers = ("min", "p1", "p50", "p99", "max", "mean", "std")
         value_rows = [
             (v["modality"], v["unit"], v["count"], *(_number(v[n]) for n in numbers)) for v in found["values"]
         ]
         value_heads = ("modality", "unit", "voxels", "min", "p1", "median", "p99", "max", "mean", "std")
-        parts.append("values, exact over all voxels\n" + _table(value_heads, value_rows))
+        parts.append("values, exact over all voxels\n" + aligned(value_heads, value_rows))
     if found.get("spacing"):
         lengths = ("min_mm", "median_mm", "max_mm")
         cells = [
             (s["modality"], s["axis"], s["count"], s["distinct"], *(_number(s[n]) for n in lengths))
             for s in found["spacing"]
         ]
-        parts.append("spacing, mm\n" + _table(("modality", "axis", "count", "distinct", "min", "median", "max"), cells))
+        parts.append(
+            "spacing, mm\n" + aligned(("modality", "axis", "count", "distinct", "min", "median", "max"), cells)
+        )
     if "findings" in found:
         lines = [(f["severity"], f["code"], f["count"], f["hint"]) for f in found["findings"]]
         finding_heads = ("severity", "code", "count", "what to do")
-        parts.append("findings\n" + (_table(finding_heads, lines, left=(0, 1, 3)) if lines else "  none\n"))
+        parts.append("findings\n" + (aligned(finding_heads, lines, left=(0, 1, 3)) if lines else "  none\n"))
     return "\n".join(parts)
 
 
@@ -127,11 +131,16 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.6g}"
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[Any, ...]], left: tuple[int, ...] = (0, 1)) -> str:
+def printable(text: str) -> str:
+    """Return text without what could steer a terminal: header values may hold anything."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def aligned(heads: Sequence[str], rows: list[tuple[Any, ...]], left: Sequence[int] = (0, 1)) -> str:
     """Align a table: text to the left, numbers to the right."""
     texts = [
         heads,
-        *(tuple(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row) for row in rows),
+        *(tuple(f"{cell:,}" if isinstance(cell, int) else printable(str(cell)) for cell in row) for row in rows),
     ]
     widths = [max(len(row[i]) for row in texts) for i in range(len(heads))]
     text_columns = {i for i in left if not rows or isinstance(rows[0][i], str)}

@@ -18,6 +18,7 @@ LAYERS = (
     ("report",),
     ("pipeline", "cohort"),
     ("demonstration", "summary", "progress"),
+    ("listing",),
     ("cli",),
     ("__init__", "__main__"),
 )
@@ -31,7 +32,7 @@ OWNERS = {
     "distributed": ("cluster",),
     "zarr": ("store",),
     "click": ("cli",),
-    "rich": ("progress",),
+    "rich": ("progress", "listing"),
     "yaml": ("config",),
     "altair": ("report",),
     "vl_convert": ("report",),

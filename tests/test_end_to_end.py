@@ -241,6 +241,17 @@ def test_a_volume_is_an_array_with_its_place(opened: cohort.Cohort, volume_of: d
         opened.volume("nothing")
 
 
+def test_the_time_axis_in_zarr_has_its_step_and_unit(opened: cohort.Cohort, volume_of: dict[str, pd.Series]) -> None:
+    described = {}
+    for name in ("bids-bold", "patient-0002-mr-dynamic"):
+        path = volume_of[name]["zarr_path"]
+        multiscale = opened.run_folder.volume_attributes(path)["ome"]["multiscales"][0]
+        assert multiscale["axes"][0]["type"] == "time"
+        scale = multiscale["datasets"][0]["coordinateTransformations"][0]["scale"]
+        described[name] = (multiscale["axes"][0].get("unit"), scale[0])
+    assert described == {"bids-bold": ("millisecond", 2000.0), "patient-0002-mr-dynamic": (None, 1.0)}
+
+
 def test_files_is_a_dask_dataframe_of_every_file(opened: cohort.Cohort, truth: PhantomTruth) -> None:
     with dask.config.set(scheduler="sync"):
         counts = opened.files["status"].value_counts().compute()

@@ -757,3 +757,13 @@ def test_the_identity_of_a_volume_does_not_depend_on_where_its_files_lie() -> No
     moved = [row | {"path_raw": row["path"].encode()} for row in moved]
     assert only(assembled(moved)[0])["volume_id"] == here
     assert only(assembled(repeated(1)[:9])[0])["volume_id"] != here
+
+
+def test_more_frames_than_there_are_positions_for_stay_whole() -> None:
+    positions = [float(x) for z in range(3) for x in (0, 0, z)]
+    row = image(
+        1, None, NumberOfFrames=2**31 - 1, frame_ImagePositionPatient=positions, frame_ImageOrientationPatient=AXIAL * 3
+    )
+    volumes, frames = assemble_series([row])
+    assert only(volumes)["timepoints"] == 2**31 - 1
+    assert [f["frame"] for f in frames] == [None]

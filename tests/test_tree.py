@@ -101,6 +101,13 @@ def test_states_that_are_lists_or_arrays_are_not_taken_apart() -> None:
     np.testing.assert_array_equal(total, np.full(4, 45))
 
 
+def test_parts_may_be_given_what_they_are() -> None:
+    parts = [("a", {"x": 1}), ("b", {}), ("c", {"x": 2})]
+    with dask.config.set(scheduler="sync"):
+        found = reduce_parts(lambda part: [part], lambda states: [p for state in states for p in state], parts)
+    assert sorted(found, key=str) == parts
+
+
 def test_an_error_while_loading_a_part_is_not_swallowed() -> None:
     def load(number: int) -> int:
         raise OSError(number)

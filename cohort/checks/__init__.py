@@ -85,11 +85,28 @@ def _check_series(run: RunFolder, config: Config) -> Iterator[Row]:
 
 
 def _check_volumes(run: RunFolder, config: Config) -> Iterator[Row]:
-    statistics = {}
+    statistics, different = {}, {}
     if run.has("statistics"):
         statistics = {row["volume_id"]: row for row in _rows(run, "statistics", volumes.STATISTICS_COLUMNS)}
+        different = _different_values(run)
     for row in _rows(run, "volumes", volumes.COLUMNS):
-        yield from volumes.check_volume(row, statistics.get(row["volume_id"]), config.check)
+        key = row["volume_id"]
+        yield from volumes.check_volume(row, statistics.get(key), config.check, different.get(key))
+
+
+def _different_values(run: RunFolder) -> dict[str, int]:
+    """Return how many different values the volumes of whole numbers and one channel have."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    found: dict[str, int] = {}
+    for part in run.parts("partials"):
+        table = pq.read_table(part, columns=["volume_id", "channel", "kind", "bins"], partitioning=None)
+        table = table.filter(pc.equal(table["kind"], "integer"))
+        lengths = pc.list_value_length(table["bins"]).to_pylist()
+        channels = Counter(table["volume_id"].to_pylist())
+        found |= {v: n for v, n in zip(table["volume_id"].to_pylist(), lengths, strict=True) if channels[v] == 1}
+    return found
 
 
 def _check_nifti(run: RunFolder, config: Config) -> Iterator[Row]:

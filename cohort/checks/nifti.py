@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cohort import geometry
 from cohort.checks.finding import finding
 
@@ -16,35 +18,63 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 COLUMNS = (
-    "instance_key", "nifti_dim", "nifti_pixdim", "nifti_xyzt_units", "nifti_qform_code", "nifti_sform_code",
+    "instance_key", "Modality", "nifti_dim", "nifti_pixdim", "nifti_xyzt_units", "nifti_qform_code", "nifti_sform_code",
     "nifti_quatern", "nifti_srow", "nifti_scl_slope", "nifti_scl_inter",
 )  # fmt: skip
+
+_PLAUSIBLE_MM = (0.02, 20.0)
+"""Voxels of body images lie in between: a grid without unit beyond it was meant in metres or micrometres."""
 
 
 def check_image(row: Row, options: CheckOptions) -> Iterator[Row]:
     """Yield the findings on the header of one NIfTI image; its key is that of its volume."""
-    subject = row["instance_key"]
-    qform, sform, pixdim = row["nifti_qform_code"], row["nifti_sform_code"], row["nifti_pixdim"]
+    yield from _forms(row, options)
+    yield from _scaling(row)
+    units, pixdim = row["nifti_xyzt_units"], row["nifti_pixdim"]
+    grid = pixdim[1 : min(3, row["nifti_dim"][0]) + 1]
+    bad = [i for i, step in enumerate(grid, 1) if not _is_length(step)]
+    if bad:
+        yield finding("NII-BAD-PIXDIM", row["instance_key"], axes=bad, values=[str(pixdim[i]) for i in bad])
+    if units & 7 == 0:
+        yield finding("NII-UNITS-UNKNOWN", row["instance_key"], xyzt_units=units)
+        least, most = _PLAUSIBLE_MM
+        odd = [step for step in grid if _is_length(step) and not least <= step <= most]
+        if odd:
+            yield finding("NII-UNITS-IMPLAUSIBLE", row["instance_key"], spacing=odd)
+
+
+def _forms(row: Row, options: CheckOptions) -> Iterator[Row]:
+    """Yield what is wrong with the forms that place the image, and with how their codes choose."""
+    subject, pixdim = row["instance_key"], row["nifti_pixdim"]
+    qform, sform = row["nifti_qform_code"], row["nifti_sform_code"]
     if qform <= 0 and sform <= 0:
         yield finding("NII-NO-ORIENTATION", subject, qform_code=qform, sform_code=sform)
-    if row["nifti_xyzt_units"] & 7 == 0:
-        yield finding("NII-UNITS-UNKNOWN", subject, xyzt_units=row["nifti_xyzt_units"])
+        return
+    if qform > 0 and pixdim[0] not in (-1.0, 1.0):
+        yield finding("NII-BAD-QFAC", subject, qfac=str(pixdim[0]))
+    if sform > 0:
+        affine = geometry.nifti_sform(row["nifti_srow"])
+    else:
+        affine = geometry.nifti_qform(row["nifti_quatern"], pixdim)
     dimensions = min(3, row["nifti_dim"][0])
-    bad = [i for i in range(1, dimensions + 1) if not math.isfinite(pixdim[i]) or pixdim[i] <= 0]
-    if bad:
-        yield finding("NII-BAD-PIXDIM", subject, axes=bad, values=[str(pixdim[i]) for i in bad])
+    lengths = geometry.column_lengths(affine)[:dimensions]
+    if not np.isfinite(affine).all() or min(lengths) <= 0:
+        yield finding("NII-BAD-AFFINE", subject, form="sform" if sform > 0 else "qform")
+        return
+    factor = geometry.MM_PER_UNIT.get(row["nifti_xyzt_units"] & 7) or 1.0
+    given = [(length, step) for length, step in zip(lengths, pixdim[1:], strict=False) if _is_length(step)]
+    if any(abs(length - step) * factor > options.spacing_disagreement_mm for length, step in given):
+        measured, declared = ([number * factor for number in numbers] for numbers in zip(*given, strict=True))
+        yield finding("NII-PIXDIM-DISAGREES", subject, affine_mm=measured, pixdim_mm=declared)
+
+
+def _is_length(step: float) -> bool:
+    return math.isfinite(step) and step > 0
+
+
+def _scaling(row: Row) -> Iterator[Row]:
     slope, inter = row["nifti_scl_slope"], row["nifti_scl_inter"]
     if not math.isfinite(slope) or not math.isfinite(inter):
-        yield finding("NII-SLOPE-INVALID", subject, scl_slope=str(slope), scl_inter=str(inter))
-    if qform > 0 and sform > 0 and not bad:
-        distance = _disagreement_mm(row)
-        if math.isfinite(distance) and distance > options.form_disagreement_mm:
-            yield finding("NII-SFORM-QFORM", subject, corner_distance_mm=distance)
-
-
-def _disagreement_mm(row: Row) -> float:
-    factor = geometry.MM_PER_UNIT.get(row["nifti_xyzt_units"] & 7) or 1.0
-    shape = [max(1, n) for n in (*row["nifti_dim"][1 : row["nifti_dim"][0] + 1], 1, 1, 1)[:3]]
-    sform = geometry.nifti_sform(row["nifti_srow"])
-    qform = geometry.nifti_qform(row["nifti_quatern"], row["nifti_pixdim"])
-    return geometry.corner_distance(sform, qform, shape) * factor
+        yield finding("NII-SLOPE-INVALID", row["instance_key"], scl_slope=str(slope), scl_inter=str(inter))
+    elif row["Modality"] == "SEG" and slope != 0 and (slope, inter) != (1.0, 0.0):
+        yield finding("NII-LABELS-SCALED", row["instance_key"], scl_slope=slope, scl_inter=inter)

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 COLUMNS = (
-    "series_key", "format", "PatientID", "SeriesInstanceUID", "n_images", "n_volumes", "Modality", "Modality_missing",
-    "SOPClassUID", "TransferSyntaxUID", "LossyImageCompression", "BurnedInAnnotation", "Rows_missing",
+    "series_key", "format", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "n_images", "n_volumes", "Modality",
+    "Modality_missing", "SOPClassUID", "TransferSyntaxUID", "LossyImageCompression", "BurnedInAnnotation",
+    "Rows_missing",
 )  # fmt: skip
 
 # Transfer syntaxes that alter values (PS3.5 annex A.4): JPEG baseline and extended, near-lossless JPEG-LS.
@@ -42,15 +43,19 @@ def check_series(row: Row) -> Iterator[Row]:
 
 
 def check_identity(rows: list[Row]) -> Iterator[Row]:
-    """Yield the findings on series that share a SeriesInstanceUID."""
-    by_uid: dict[str, set[str]] = {}
+    """Yield the findings on series whose own UID, or that of their study, belongs to several patients."""
+    names = ("SeriesInstanceUID", "StudyInstanceUID")
+    patients: dict[tuple[str, str], set[str]] = {}
     for row in rows:
-        if row["SeriesInstanceUID"]:
-            by_uid.setdefault(row["SeriesInstanceUID"], set()).add(row["PatientID"] or "")
+        for name in names:
+            if row[name]:
+                patients.setdefault((name, row[name]), set()).add(row["PatientID"] or "")
     for row in rows:
-        patients = by_uid.get(row["SeriesInstanceUID"] or "", ())
-        if len(patients) > 1:
-            yield finding("ID-UID-REUSED-ACROSS-PATIENTS", row["series_key"], patients=len(patients))
+        reused = {name: n for name in names if (n := len(patients.get((name, row[name]), ()))) > 1}
+        if reused:
+            yield finding(
+                "ID-UID-REUSED-ACROSS-PATIENTS", row["series_key"], patients=max(reused.values()), uids=sorted(reused)
+            )
 
 
 def check_duplicates(copies: dict[str, int]) -> Iterator[Row]:

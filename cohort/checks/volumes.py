@@ -18,14 +18,34 @@ COLUMNS = (
     "volume_id", "Modality", "format", "status", "reason", "split_reason", "slices", "channels", "value_unit",
     "spacing_slice_mm", "spacing_between_slices_mm", "regularly_spaced_3d_volume", "reason_not_regular",
     "missing_slice_count", "duplicate_slice_count", "min_slice_gap_mm", "max_slice_gap_mm", "in_plane_drift_mm",
-    "tilt_degrees", "excluded_instance_count",
+    "tilt_degrees", "excluded_instance_count", "timepoints", "timepoint_step_ms", "form_disagreement_mm",
+    "form_disagreement_degrees",
 )  # fmt: skip
+_MOST_LABELS, _LEAST_VOXELS = 128, 100
+"""A scan has more different values, and few voxels of each: at most so many labels, of so many voxels on average."""
+
 STATISTICS_COLUMNS = ("volume_id", "count", "nan_count", "inf_count", "min", "max")
 
 
-def check_volume(row: Row, statistics: Row | None, options: CheckOptions) -> Iterator[Row]:
-    """Yield the findings on one row of `volumes`, with its row of `statistics` where there is one."""
+def check_volume(
+    row: Row, statistics: Row | None, options: CheckOptions, different: int | None = None
+) -> Iterator[Row]:
+    """Yield the findings on one row of `volumes`.
+
+    Parameters
+    ----------
+    row : dict
+        The volume.
+    statistics : dict or None
+        Its row of `statistics`, where there is one.
+    options : CheckOptions
+        When an observation becomes a finding.
+    different : int, optional
+        How many different values it has, where they are whole numbers of one channel.
+    """
     yield from _geometry(row, options)
+    if row["format"] == "nifti":
+        yield from _nifti(row, options)
     subject = row["volume_id"]
     if row["status"] != Status.OK:
         crc = (row["reason"] or "").startswith("gzip_")
@@ -36,8 +56,26 @@ def check_volume(row: Row, statistics: Row | None, options: CheckOptions) -> Ite
         return
     if statistics["count"] and statistics["min"] == statistics["max"]:
         yield finding("PIX-CONSTANT", subject, value=statistics["min"], count=statistics["count"])
+    if row["format"] == "nifti" and row["Modality"] != "SEG" and _like_labels(statistics, different):
+        yield finding("PIX-LIKE-LABELS", subject, values=different, count=statistics["count"])
     if statistics["nan_count"] or statistics["inf_count"]:
         yield finding("PIX-NOT-FINITE", subject, nan=statistics["nan_count"], inf=statistics["inf_count"])
+
+
+def _like_labels(statistics: Row, different: int | None) -> bool:
+    few = different is not None and 1 < different <= _MOST_LABELS
+    return few and statistics["min"] >= 0 and statistics["count"] >= _LEAST_VOXELS * (different or 1)
+
+
+def _nifti(row: Row, options: CheckOptions) -> Iterator[Row]:
+    distance = row["form_disagreement_mm"]
+    if distance is not None and distance > options.form_disagreement_mm:
+        yield finding(
+            "NII-SFORM-QFORM", row["volume_id"], corner_distance_mm=distance,
+            angle_degrees=row["form_disagreement_degrees"],
+        )  # fmt: skip
+    if row["timepoints"] is not None and row["timepoints"] > 1 and row["timepoint_step_ms"] is None:
+        yield finding("NII-TIME-STEP-UNKNOWN", row["volume_id"], timepoints=row["timepoints"])
 
 
 def _geometry(row: Row, options: CheckOptions) -> Iterator[Row]:

@@ -51,8 +51,14 @@ class Layout:
         return values[np.newaxis].reshape([(1, *values.shape)[i] for i in self._kept])
 
     def scale(self, volume: Row) -> list[float]:
-        """Return the step along each axis: mm, 1 where it is not known."""
-        steps = (1.0, 1.0, volume["spacing_slice_mm"], volume["spacing_row_mm"], volume["spacing_col_mm"])
+        """Return the step along each axis: ms and mm, 1 where it is not known."""
+        steps = (
+            volume["timepoint_step_ms"],
+            1.0,
+            volume["spacing_slice_mm"],
+            volume["spacing_row_mm"],
+            volume["spacing_col_mm"],
+        )
         return [float(steps[i] or 1.0) for i in self._kept]
 
     def translation(self, volume: Row) -> list[float]:
@@ -70,6 +76,8 @@ def ome_attributes(volume: Row, layout: Layout, plan: ValuePlan) -> Row:
     for axis in axes:
         if axis["type"] == "space" and known:
             axis["unit"] = "millimeter"
+        if axis["type"] == "time" and volume["timepoint_step_ms"] is not None:
+            axis["unit"] = "millisecond"
     transformations = [
         {"type": "scale", "scale": layout.scale(volume)},
         {"type": "translation", "translation": layout.translation(volume)},

@@ -42,6 +42,7 @@ _BIDS_MODALITY = {
     "SEG": "mask dseg probseg label",
 }
 _BY_SUFFIX = {suffix: modality for modality, suffixes in _BIDS_MODALITY.items() for suffix in suffixes.split()}
+_INTENT_LABEL = 1002  # NIFTI_INTENT_LABEL: "the value at each voxel is an index into a set of labels" (nifti1.h)
 _BIDS_NAME = re.compile(r"^sub-[0-9A-Za-z]+(?:_[0-9A-Za-z]+-[0-9A-Za-z+]+)*_(?P<suffix>[0-9A-Za-z]+)$")
 
 # Sidecar key -> column, factor. BIDS gives times in seconds, DICOM in milliseconds.
@@ -114,7 +115,7 @@ def read_header(file: BinaryIO, size: int, name: str, head: bytes, inner: bytes,
     row = _fields(header, version, big_endian)
     key = key_of_bytes(file, size, head)
     row |= {"format": "nifti", "parser": PARSER, "is_image": True, "instance_key": key, "series_key": key}
-    row |= _from_sidecar(name, neighbour)
+    row |= _from_sidecar(name, row["nifti_intent_code"], neighbour)
     row["status"], row["reason"] = _judge(row, size, is_gzip(head), name, neighbour)
     return row
 
@@ -208,8 +209,8 @@ def type_of(datatype: int) -> tuple[str, int]:
     return str(dtype), 1
 
 
-def _from_sidecar(name: str, neighbour: Neighbour) -> Row:
-    """Take Modality from the BIDS suffix, else the sidecar; further columns from the sidecar."""
+def _from_sidecar(name: str, intent: int, neighbour: Neighbour) -> Row:
+    """Take Modality from the BIDS suffix, the intent of the header or the sidecar; further columns from the sidecar."""
     stem = _stem(name)
     row: Row = {}
     data = _json(neighbour(stem + ".json", _SIDECAR_LIMIT))
@@ -220,11 +221,14 @@ def _from_sidecar(name: str, neighbour: Neighbour) -> Row:
         elif factor is not None and (number := _number(value)) is not None:
             row[column] = int(number) if column == "SeriesNumber" else number * factor
     match = _BIDS_NAME.match(stem.rsplit("/", 1)[-1])
-    modality = _BY_SUFFIX.get(match["suffix"]) if match else None
-    if modality is None and isinstance(data.get("Modality"), str):
-        modality = _clean(data["Modality"]).strip().upper() or None
-    row["Modality"] = modality
-    return row
+    told = data.get("Modality")
+    sources = {
+        "bids_suffix": _BY_SUFFIX.get(match["suffix"]) if match else None,
+        "intent_code": "SEG" if intent == _INTENT_LABEL else None,
+        "sidecar": _clean(told).strip().upper() if isinstance(told, str) else None,
+    }
+    source = next((source for source, modality in sources.items() if modality), None)
+    return row | {"Modality": sources[source] if source else None, "modality_source": source}
 
 
 def _number(value: Any) -> float | None:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cohort.errors import ConfigError
+from cohort.reductions.tree import reduce_parts
 from cohort.schema import FILES, SERIES, VOLUMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from cohort.store import RunFolder
+
+Headers = dict[str, dict[str, Any]]
+"""Series key -> name of the column -> value."""
+
+ValueCounts = dict[tuple[str, str], Counter[Any]]
+"""(series key, name of the column) -> how often each value occurs."""
 
 UNKNOWN = "unknown"
 """Name of the group of volumes without the attribute."""
@@ -25,7 +34,9 @@ def check_groupings(names: Sequence[str], asked: Iterable[str] = ()) -> None:
             raise ConfigError(f"cannot group by `{name}`: no column of volumes, series or files has that name")
 
 
-def groups_of(run: RunFolder, by: Sequence[str], volume_ids: Sequence[str] | None = None) -> dict[str, tuple[str, ...]]:
+def groups_of(
+    run: RunFolder, by: Sequence[str], volume_ids: Sequence[str] | None = None, of_files: Headers | None = None
+) -> dict[str, tuple[str, ...]]:
     """Return the group of each volume.
 
     Parameters
@@ -36,29 +47,56 @@ def groups_of(run: RunFolder, by: Sequence[str], volume_ids: Sequence[str] | Non
         Columns of `volumes`, else of `series` (the consensus), else of `files` (the most frequent value).
     volume_ids : sequence of str, optional
         Volumes asked for; all by default.
+    of_files : dict, optional
+        What `header_values` returned, at least of the series of these volumes.
     """
     from_volumes = [name for name in by if name in VOLUMES.names]
     table = run.read("volumes", list(dict.fromkeys(["volume_id", "series_key", *from_volumes])), volume_ids=volume_ids)
     columns = {name: table[name].to_pylist() for name in table.column_names}
     keys = columns["series_key"]
     for name in by:
-        if name not in columns:
-            of_series = _by_series(run, name, set(keys))
-            columns[name] = [of_series.get(key) for key in keys]
+        if name not in columns and name in SERIES.names:
+            series = run.read("series", ["series_key", name])
+            of_series = dict(zip(series["series_key"].to_pylist(), series[name].to_pylist(), strict=True))
+            columns[name] = [of_series[key] for key in keys]
+        elif name not in columns:
+            columns[name] = [(of_files or {}).get(key, {}).get(name) for key in keys]
     values = zip(*(columns[name] for name in by), strict=True)
     return {volume: tuple(_text(v) for v in found) for volume, found in zip(columns["volume_id"], values, strict=True)}
 
 
-def _by_series(run: RunFolder, name: str, keys: set[str]) -> dict[str, Any]:
-    if name in SERIES.names:
-        table = run.read("series", ["series_key", name])
-        return dict(zip(table["series_key"].to_pylist(), table[name].to_pylist(), strict=True))
-    counts: dict[str, Counter[Any]] = defaultdict(Counter)
-    table = run.read("files", ["series_key", name])
-    for key, value in zip(table["series_key"].to_pylist(), table[name].to_pylist(), strict=True):
-        if key in keys and value is not None:
-            counts[key][tuple(value) if isinstance(value, list) else value] += 1
-    return {key: min(found.items(), key=lambda item: (-item[1], str(item[0])))[0] for key, found in counts.items()}
+def header_values(run: RunFolder, by: Sequence[str]) -> Headers:
+    """Return per series the most frequent values of those columns that only `files` has, from one pass over it."""
+    names = [name for name in by if name not in VOLUMES.names and name not in SERIES.names]
+    parts = run.parts("files")
+    if not names or not parts:
+        return {}
+    counted = reduce_parts(partial(_count_values, names=tuple(names)), _add_values, parts)
+    found: Headers = {}
+    for (key, name), counts in counted.items():
+        found.setdefault(key, {})[name] = min(counts.items(), key=lambda item: (-item[1], str(item[0])))[0]
+    return found
+
+
+def _count_values(part: Path, *, names: tuple[str, ...]) -> ValueCounts:
+    import pyarrow.parquet as pq
+
+    found: ValueCounts = defaultdict(Counter)
+    table = pq.ParquetFile(part).read(columns=["series_key", *names])
+    keys = table["series_key"].to_pylist()
+    for name in names:
+        for key, value in zip(keys, table[name].to_pylist(), strict=True):
+            if key is not None and value is not None:
+                found[key, name][tuple(value) if isinstance(value, list) else value] += 1
+    return dict(found)
+
+
+def _add_values(states: list[ValueCounts]) -> ValueCounts:
+    found: ValueCounts = defaultdict(Counter)
+    for state in states:
+        for key, counts in state.items():
+            found[key].update(counts)
+    return dict(found)
 
 
 def _text(value: Any) -> str:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cohort import counting
-from cohort.reductions.grouping import groups_of
+from cohort.reductions.grouping import Headers, groups_of, header_values
 from cohort.reductions.tree import reduce_parts
 from cohort.schema import PARTIALS
 
@@ -47,13 +47,31 @@ def grouped_counts(run: RunFolder, by: Sequence[str], parts: list[Path] | None =
     paths = run.parts("partials") if parts is None else parts
     if not paths:
         return {}
-    merged = reduce_parts(partial(_load, run=run, by=tuple(by), paths=paths), merge_grouped, len(paths))
+    merged = reduce_parts(partial(_load, run=run, by=tuple(by)), merge_grouped, _with_headers(run, by, paths))
     return dict(sorted(merged.items()))
 
 
-def _load(number: int, *, run: RunFolder, by: tuple[str, ...], paths: list[Path]) -> Grouped:
-    rows = list(read_partials(paths[number]))
-    groups = groups_of(run, by, sorted({row["volume_id"] for row in rows})) if rows else {}
+def _with_headers(run: RunFolder, by: Sequence[str], paths: list[Path]) -> list[tuple[Path, Headers]]:
+    """Give each part the headers of its own series that grouping needs; most often none."""
+    import pyarrow.parquet as pq
+
+    of_files = header_values(run, by)
+    if not of_files:
+        return [(path, {}) for path in paths]
+    known = run.read("volumes", ["volume_id", "series_key"])
+    series_of = dict(zip(known["volume_id"].to_pylist(), known["series_key"].to_pylist(), strict=True))
+    parts = []
+    for path in paths:
+        volumes = pq.ParquetFile(path).read(columns=["volume_id"])["volume_id"].to_pylist()
+        keys = {series_of[volume] for volume in volumes}
+        parts.append((path, {key: of_files[key] for key in keys if key in of_files}))
+    return parts
+
+
+def _load(part: tuple[Path, Headers], *, run: RunFolder, by: tuple[str, ...]) -> Grouped:
+    path, of_files = part
+    rows = list(read_partials(path))
+    groups = groups_of(run, by, sorted({row["volume_id"] for row in rows}), of_files) if rows else {}
     found: dict[GroupKey, list[counting.Counts]] = {}
     for row in rows:
         key = (groups[row["volume_id"]], row["channel"], row["value_unit"], row["kind"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cohort.reductions.grouping import groups_of
+from cohort.reductions.grouping import Headers, groups_of, header_values
 from cohort.reductions.tree import reduce_parts
 
 if TYPE_CHECKING:
@@ -32,21 +32,26 @@ def spacing_counts(run: RunFolder, by: Sequence[str]) -> SpacingCounts:
     """Count the spacings of all volumes per group, as a reduction over the buckets of the volume table."""
     import pyarrow.parquet as pq
 
-    path = run.parts("volumes")[0]
-    buckets = pq.ParquetFile(path).num_row_groups
+    buckets = pq.ParquetFile(run.parts("volumes")[0]).num_row_groups
     if buckets == 0:
         return Counter()
-    return reduce_parts(partial(_load, run=run, by=tuple(by)), _merge, buckets)
+    of_files, series = header_values(run, by), pq.ParquetFile(run.parts("series")[0])
+    parts: list[tuple[int, Headers]] = []
+    for bucket in range(buckets):  # the same row group of both tables; each is given the headers of its own series
+        keys = series.read_row_group(bucket, columns=["series_key"])["series_key"].to_pylist() if of_files else ()
+        parts.append((bucket, {key: of_files[key] for key in keys if key in of_files}))
+    return reduce_parts(partial(_load, run=run, by=tuple(by)), _merge, parts)
 
 
-def _load(bucket: int, *, run: RunFolder, by: tuple[str, ...]) -> SpacingCounts:
+def _load(part: tuple[int, Headers], *, run: RunFolder, by: tuple[str, ...]) -> SpacingCounts:
     import pyarrow.parquet as pq
 
+    bucket, of_files = part
     names = ["volume_id", "format", "slices", "spacing_slice_mm", *AXES.values()]
     rows = (
         pq.ParquetFile(run.parts("volumes")[0]).read_row_group(bucket, columns=list(dict.fromkeys(names))).to_pylist()
     )
-    groups = groups_of(run, by, [row["volume_id"] for row in rows]) if rows else {}
+    groups = groups_of(run, by, [row["volume_id"] for row in rows], of_files) if rows else {}
     found: SpacingCounts = Counter()
     for row in rows:
         group = groups[row["volume_id"]]

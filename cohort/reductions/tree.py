@@ -1,7 +1,7 @@
 """Chunk, combine, aggregate under `da.reduction`, for states that are no arrays.
 
-A reduction over parts: an array of part numbers, one number a chunk; the chunk function turns its number into a
-state, `merge` adds states. Dask builds the tree, `split_every` states at a time.
+A reduction over parts: an array of parts, one a chunk; the chunk function turns its part into a state, `merge` adds
+states. Dask builds the tree, `split_every` states at a time.
 """
 
 from __future__ import annotations
@@ -12,34 +12,40 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import dask.array as da
     from numpy.typing import NDArray
 
 State = TypeVar("State")
+Part = TypeVar("Part")
 
 SPLIT_EVERY = 8
 """States merged at once: the tree over a million parts is seven levels deep."""
 
 
-def reduce_parts(load: Callable[[int], State], merge: Callable[[list[State]], State], parts: int) -> State:
+def reduce_parts(
+    load: Callable[[Part], State], merge: Callable[[list[State]], State], parts: int | Sequence[Part]
+) -> State:
     """Load every part and merge the states, on the ambient scheduler.
 
     Parameters
     ----------
     load : callable
-        Part number -> state (chunk).
+        Part -> state (chunk).
     merge : callable
         States -> state (combine and aggregate); must give the same for every grouping.
-    parts : int
-        Number of parts, at least 1.
+    parts : int or sequence
+        Number of parts, which then are numbers from 0; or what each of them is given. At least one.
     """
     import dask.array as da
 
-    numbers = da.arange(parts, chunks=1)
+    given = range(parts) if isinstance(parts, int) else parts
+    boxes = np.empty(len(given), dtype=object)
+    for i, part in enumerate(given):
+        boxes[i] = part  # one by one: a part may be a tuple, which NumPy would take apart
     chunk = partial(_load_chunk, load=load)
-    state: State = reduction(numbers, chunk, merge).compute().item()
+    state: State = reduction(da.from_array(boxes, chunks=1, name=False), chunk, merge).compute().item()
     return state
 
 
@@ -87,8 +93,8 @@ def _boxed(state: Any, ndim: int) -> NDArray[Any]:
     return box
 
 
-def _load_chunk(numbers: NDArray[Any], axis: Any, keepdims: bool, *, load: Callable[[int], Any]) -> NDArray[Any]:
-    return _boxed(load(int(numbers[0])), 1)
+def _load_chunk(parts: NDArray[Any], axis: Any, keepdims: bool, *, load: Callable[[Any], Any]) -> NDArray[Any]:
+    return _boxed(load(parts[0]), 1)
 
 
 def _count_chunk(

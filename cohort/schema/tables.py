@@ -15,6 +15,12 @@ _OBJECT = (
     Column("modified", "timestamp[ns]", "Time of the last change when listed", privacy=_C),
 )  # fmt: skip
 
+_MODALITY_SOURCE = Column(
+    "modality_source",
+    "string",
+    "What tells the Modality of a NIfTI image, best first: bids_suffix (a guess by its name), intent_code (of the header), sidecar, configuration",
+)
+
 MANIFEST = Table(
     "manifest",
     "One row per listed object, before anything was read",
@@ -51,6 +57,7 @@ FILES = Table(
         Column("mosaic_positions", "list<float64>", "Centre of the first voxel of each slice of the mosaic: x, y, z (LPS)", unit="mm"),
         Column("mosaic_problem", "string", "Why an image that calls itself a mosaic could not be taken apart"),
         *NIFTI_COLUMNS,
+        _MODALITY_SOURCE,
         Column("empty_tags", "list<string>", "Keywords present without a value, where the column cannot show it"),
         Column("unparsed", "list<string>", "Keyword=raw text of values that could not be converted", privacy=_T),
     ),
@@ -83,7 +90,7 @@ def _consensus_columns() -> list[Column]:
                 origin.privacy,
             ),
             Column(f"{name}_distinct", "int64", f"Number of different values of {name}"),
-            Column(f"{name}_missing", "int64", f"Images without {name}"),
+            Column(f"{name}_missing", "int64", f"Images without {name}; objects, in a series without images"),
         ]
     return columns
 
@@ -114,6 +121,7 @@ VOLUMES = Table(
         Column("series_key", "string", "Series the volume belongs to", privacy=_I),
         Column("SeriesInstanceUID", "string", "Identity of the series", "(0020,000E)", privacy=_I),
         Column("Modality", "string", "Kind of equipment", "(0008,0060)"),
+        _MODALITY_SOURCE,
         Column("format", "string", "dicom or nifti"),
         Column("status", "string", "ok, or what became of the volume"),
         Column("reason", "string", "Why the status is not ok"),
@@ -123,6 +131,7 @@ VOLUMES = Table(
         Column("slices", "int64", "Frames present along the normal"),
         Column("timepoints", "int64", "Points in time"),
         Column("channels", "int64", "Samples per voxel"),
+        Column("timepoint_step_ms", "float64", "Time from one time point to the next, where a NIfTI header says", "nifti:pixdim", "ms"),
         Column("dtype", "string", "Type of the modality values in Zarr"),
         Column("value_unit", "string", "Unit of the modality values; arbitrary or unknown where there is none"),
         Column("spacing_row_mm", "float64", "Distance between rows", unit="mm"),
@@ -147,8 +156,10 @@ VOLUMES = Table(
         Column("duplicate_slice_count", "int64", "Frames set aside as copies"),
         Column("min_slice_gap_mm", "float64", "Smallest gap along the normal", unit="mm"),
         Column("max_slice_gap_mm", "float64", "Largest gap along the normal", unit="mm"),
-        Column("in_plane_drift_mm", "float64", "Largest in-plane offset from the first frame", unit="mm"),
+        Column("in_plane_drift_mm", "float64", "Largest in-plane offset between two frames of one time point", unit="mm"),
         Column("tilt_degrees", "float64", "Angle between the line of the positions and the normal", unit="degrees"),
+        Column("form_disagreement_mm", "float64", "How far apart sform and qform place a corner of the image, where both have a code", unit="mm"),
+        Column("form_disagreement_degrees", "float64", "Largest angle between the same axis of sform and qform", unit="degrees"),
         Column("excluded_instance_count", "int64", "Frames of the series set aside with a reason"),
         Column("n_files", "int64", "Objects the volume is made of"),
         Column("n_bytes", "int64", "Size of the objects", unit="bytes"),

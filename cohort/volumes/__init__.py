@@ -1,24 +1,23 @@
 """Stage `assemble`: which frames form one image, and is it a real grid.
 
 Series are kept whole: rows are shuffled on the series key into buckets, each bucket is one task. Neither the
-client nor the scheduler ever holds more than the table of volumes of one bucket.
+client nor the scheduler ever holds more than the volumes of one bucket.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cohort.cluster import Step, completed, ignore
 from cohort.errors import ConservationError
-from cohort.schema import FRAMES, KEY_ATTRIBUTES, SERIES, VOLUMES, Status
+from cohort.schema import FRAMES, SERIES, VOLUMES, Status
 from cohort.store import inputs_of, table_of
+from cohort.volumes.frames import PLACED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterable
 
     import pyarrow as pa
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_KEY_DIGITS = 8  # hex digits of the series key that choose its bucket
+_OBJECT = ("source", "path_raw")  # names one object of the run
 
 
 def assemble(run: RunFolder, config: Config, progress: Progress = ignore) -> dict[str, Any]:
@@ -55,128 +54,90 @@ def assemble(run: RunFolder, config: Config, progress: Progress = ignore) -> dic
     ConservationError
         If an image is in no volume.
     """
+    import pyarrow.parquet as pq
+
+    from cohort.volumes import shuffle
+
     scanned = run.committed("scan")
     inputs = inputs_of(config.as_dict()["assemble"], scanned)
     if run.is_current("assemble", inputs):
         return run.committed("assemble")
     run.withdraw(("assemble", "ingest", "reduce", "check", "report"))
-    rows = int(scanned["counts"]["objects"])
-    buckets = max(1, math.ceil(rows / config.assemble.bucket_rows))
+    images = int(scanned["counts"]["images"])
+    buckets = shuffle.count_buckets(run, config.assemble.bucket_rows)
     with run.scratch("assemble") as scratch:
-        parts = _shuffle(run, scratch, buckets, progress)
-        done = _assemble_buckets(run, scratch, parts, inputs, rows, progress)
+        files = shuffle.scatter(run, scratch, buckets, progress)
+        task = partial(_assemble_partition, run=run, scratch=scratch, files=files, inputs=inputs)
+        done = _assemble_buckets(buckets, task, images, progress)
         artefacts = [frames for _, frames, _ in done]
         for table in (SERIES, VOLUMES):
-            bucketed = (_read(run.path / scratch / f"{table.name}-{bucket:05d}.parquet") for bucket, _, _ in done)
+            names = (f"{scratch}/{table.name}-{bucket:05d}.parquet" for bucket, _, _ in done)
+            bucketed = (pq.read_table(run.path / name, partitioning=None) for name in names)
             artefacts.append(run.write_tables(f"{table.name}.parquet", table.arrow(), bucketed))
-    counts = _totals([counts for _, _, counts in done], int(scanned["counts"]["images"]))
+    counts = _totals([counts for _, _, counts in done], images)
     return run.commit("assemble", inputs, artefacts, counts)
-
-
-# -- shuffle -----------------------------------------------------------------------------------------------
-
-
-def _shuffle(run: RunFolder, scratch: str, buckets: int, progress: Progress) -> dict[int, list[Path]]:
-    """Return the files that hold the rows of each bucket; one bucket needs no shuffle."""
-    import dask.bag
-
-    sources = run.parts("files")
-    if buckets == 1:
-        return {0: sources}
-    bag = dask.bag.from_sequence(list(enumerate(sources)), npartitions=len(sources))
-    written: dict[int, list[Path]] = {bucket: [] for bucket in range(buckets)}
-    scattered = completed(bag.map_partitions(partial(_scatter, run=run, scratch=scratch, buckets=buckets)))
-    for done, names in enumerate(scattered, 1):
-        for bucket, name in names:
-            written[bucket].append(run.path / name)
-        progress(Step("shuffle", done, len(sources), "parts"))
-    return {bucket: sorted(paths) for bucket, paths in written.items()}
-
-
-def _scatter(
-    parts: Iterable[tuple[int, Path]], *, run: RunFolder, scratch: str, buckets: int
-) -> list[list[tuple[int, str]]]:
-    import numpy as np
-
-    results = []
-    for number, path in parts:
-        table = _read(path, _columns())
-        keys = table["series_key"].to_pylist()
-        chosen = np.array([-1 if key is None else int(key[:_KEY_DIGITS], 16) % buckets for key in keys])
-        names = []
-        for bucket in np.unique(chosen[chosen >= 0]).tolist():
-            name = f"{scratch}/rows-{bucket:05d}-{number:05d}.parquet"
-            run.write_table(name, table.take(np.flatnonzero(chosen == bucket)))
-            names.append((bucket, name))
-        results.append(names)
-    return results
-
-
-def _columns() -> list[str]:
-    from cohort.volumes.frames import COLUMNS
-
-    return list(dict.fromkeys((*COLUMNS, *KEY_ATTRIBUTES)))
-
-
-def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
-    import pyarrow.parquet as pq
-
-    return pq.read_table(path, columns=columns, partitioning=None)
 
 
 # -- assemble ----------------------------------------------------------------------------------------------
 
 
 def _assemble_buckets(
-    run: RunFolder, scratch: str, parts: dict[int, list[Path]], inputs: str, rows: int, progress: Progress
+    buckets: int, task: Callable[..., Any], images: int, progress: Progress
 ) -> list[tuple[int, Artefact, Row]]:
     import dask.bag
 
-    bag = dask.bag.from_sequence(list(parts.items()), npartitions=len(parts))
-    task = partial(_assemble_partition, run=run, scratch=scratch, inputs=inputs)
-    done, results = 0, []
-    progress(Step("assemble", 0, rows, "files"))
-    for result in completed(bag.map_partitions(task)):
+    results, done = [], 0
+    progress(Step("assemble", 0, images, "images"))
+    for result in completed(dask.bag.from_sequence(range(buckets), npartitions=buckets).map_partitions(task)):
         results.append(result)
-        done += result[2]["rows"]
-        progress(Step("assemble", min(done, rows), rows, "files"))
+        done += result[2]["images"]
+        progress(Step("assemble", done, images, "images"))
     return sorted(results, key=lambda result: result[0])
 
 
 def _assemble_partition(
-    buckets: Iterable[tuple[int, list[Path]]], *, run: RunFolder, scratch: str, inputs: str
+    buckets: Iterable[int], *, run: RunFolder, scratch: str, files: int, inputs: str
 ) -> list[tuple[int, Artefact, Row]]:
-    return [_assemble_bucket(bucket, paths, run, scratch, inputs) for bucket, paths in buckets]
+    from cohort.volumes import shuffle
+
+    gathered = ((bucket, shuffle.gather(run, scratch, files, bucket)) for bucket in buckets)
+    return [_assemble_bucket(bucket, table, run, scratch, inputs) for bucket, table in gathered]
 
 
 def _assemble_bucket(
-    bucket: int, paths: list[Path], run: RunFolder, scratch: str, inputs: str
+    bucket: int, table: pa.Table, run: RunFolder, scratch: str, inputs: str
 ) -> tuple[int, Artefact, Row]:
-    rows = [row for path in paths for row in _rows(path)]
-    by_series: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_series[row["series_key"]].append(row)
-    series, volumes, frames = [], [], []
-    for key in sorted(by_series):
-        found, listed = _assemble_one([row for row in by_series[key] if row["is_image"] and row["status"] == Status.OK])
-        series.append(_described(by_series[key], len(found)))
+    """Assemble the series of one bucket and write what they are made of."""
+    from cohort.volumes import series_table, shuffle
+
+    series, volumes, frames, images = [], [], [], 0
+    for rows in shuffle.rows_by_series(table):
+        chosen = [row for row in rows if row["is_image"] and row["status"] == Status.OK]
+        found, listed = _assemble_one(chosen)
+        series.append(series_table.describe(rows, len(found)))
         volumes += sorted(found, key=lambda volume: volume["volume_id"])
         frames += sorted(listed, key=_frame_order)
+        images += len(chosen)
     for volume in volumes:
         volume["frames_part"] = bucket
-    for table, records in ((SERIES, series), (VOLUMES, volumes)):
-        run.write_table(f"{scratch}/{table.name}-{bucket:05d}.parquet", table_of(records, table.arrow()))
+    for layout, records in ((SERIES, series), (VOLUMES, volumes)):
+        run.write_table(f"{scratch}/{layout.name}-{bucket:05d}.parquet", table_of(records, layout.arrow()))
     name = run.part_name("frames", bucket, [inputs, bucket])
-    artefact = run.write_table(name, table_of(frames, FRAMES.arrow()))
-    return bucket, artefact, _counts(rows, series, volumes, frames)
+    artefact = run.write_table(name, _frames_table(table, frames))
+    counts = _counts(volumes, frames, images)
+    return bucket, artefact, counts | {"rows": table.num_rows, "series": len(series)}
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    table = _read(path, _columns())
-    table = table.filter(table["series_key"].is_valid())
-    names = table.column_names
-    for values in zip(*(column.to_pylist() for column in table.columns), strict=True):
-        yield dict(zip(names, values, strict=True))
+def _frames_table(table: pa.Table, frames: list[Row]) -> pa.Table:
+    """Return the rows of `frames`: the place of each, with the columns of `files` that reading its pixels needs."""
+    import pyarrow as pa
+
+    layout = FRAMES.arrow()
+    places = {place: i for i, place in enumerate(zip(*(table[name].to_pylist() for name in _OBJECT), strict=True))}
+    rows = pa.array([places[frame["source"], frame["path_raw"]] for frame in frames], pa.int64())
+    objects = table.select([name for name in layout.names if name not in PLACED]).take(rows)
+    columns = {n: [f.get(n) for f in frames] if n in PLACED else objects[n] for n in layout.names}
+    return pa.table(columns, schema=layout)
 
 
 def _assemble_one(images: list[Row]) -> tuple[list[Row], list[Row]]:
@@ -198,26 +159,15 @@ def _rejected(images: list[Row], reason: str) -> tuple[list[Row], list[Row]]:
     first = images[0]
     names = ("series_key", "SeriesInstanceUID", "Modality", "format")
     volume = {name: first[name] for name in names} | {
-        "volume_id": key_of(*sorted(image["instance_key"] for image in images)),
+        "volume_id": key_of(first["series_key"], *sorted(image["instance_key"] for image in images)),
         "status": Status.REJECTED,
         "reason": reason,
         "excluded_instance_count": len(images),
         "n_files": len(images),
         "n_bytes": sum(image["size"] for image in images),
     }
-    copied = set(FRAMES.names) & set(first)
-    frames = [
-        {name: image[name] for name in copied}
-        | {"volume_id": volume["volume_id"], "role": "excluded", "reason": reason}
-        for image in images
-    ]
-    return [volume], frames
-
-
-def _described(rows: list[Row], n_volumes: int) -> Row:
-    from cohort.volumes import series_table
-
-    return series_table.describe(rows, n_volumes)
+    aside = {"volume_id": volume["volume_id"], "role": "excluded", "reason": reason}
+    return [volume], [{name: image[name] for name in _OBJECT} | aside for image in images]
 
 
 def _frame_order(frame: Row) -> tuple[Any, ...]:
@@ -229,17 +179,14 @@ def _frame_order(frame: Row) -> tuple[Any, ...]:
 # -- counting ----------------------------------------------------------------------------------------------
 
 
-def _counts(rows: list[Row], series: list[Row], volumes: list[Row], frames: list[Row]) -> Row:
-    images = sum(bool(row["is_image"]) and row["status"] == Status.OK for row in rows)
+def _counts(volumes: list[Row], frames: list[Row], images: int) -> Row:
     listed = len({(frame["source"], frame["path_raw"]) for frame in frames})
     if images != listed:
         raise ConservationError(f"{images} images went into a bucket, {listed} came out; please report this")
     if len({volume["volume_id"] for volume in volumes}) != len(volumes):
         raise ConservationError("two volumes share an identity; please report this")
     return {
-        "rows": len(rows),
         "images": images,
-        "series": len(series),
         "volumes": len(volumes),
         "status": dict(Counter(str(volume["status"]) for volume in volumes)),
         "roles": dict(Counter(frame["role"] for frame in frames)),

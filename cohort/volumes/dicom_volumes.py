@@ -8,7 +8,7 @@ import numpy as np
 
 from cohort import geometry
 from cohort.readers import key_of
-from cohort.schema import FRAMES, Status
+from cohort.schema import Status
 from cohort.volumes.frames import (
     Frame,
     Row,
@@ -22,9 +22,6 @@ from cohort.volumes.frames import (
 from cohort.volumes.splitting import Group, split_series
 
 _WHOLE_SLIDE = "SM"
-_COPIED = [name for name in FRAMES.names if name not in (
-    "volume_id", "role", "reason", "timepoint", "slice", "position_mm", "frame", "slope", "intercept",
-)]  # fmt: skip
 
 _CHECKS = (
     "single_orientation", "orthogonal_orientation", "unique_slice_positions", "consistent_in_plane_row",
@@ -43,7 +40,7 @@ def assemble_series(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     Returns
     -------
     volumes, frames : list of dict
-        Rows of the two tables; every frame of every image occurs once in `frames`.
+        Rows of the two tables; every frame of every image occurs once in `frames`, which names its object.
     """
     frames = [frame for row in rows for frame in frames_of(row)]
     groups = split_series(frames, rows[0]["Modality"])
@@ -204,8 +201,9 @@ def _frame_rows(group: Group, volume: Row, places: list[tuple[Frame, int, int, f
 
 
 def _frame_row(frame: Frame, volume: Row) -> Row:
-    row = {name: frame.row[name] for name in _COPIED}
-    return row | {
+    return {
+        "source": frame.row["source"],
+        "path_raw": frame.row["path_raw"],
         "volume_id": volume["volume_id"],
         "frame": frame.number,
         "slope": frame.slope,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,8 +38,12 @@ COLUMNS = (
     "mosaic_slices", "mosaic_grid", "mosaic_positions", "mosaic_problem",
     "nifti_version", "nifti_magic", "nifti_big_endian", "nifti_dim", "nifti_pixdim", "nifti_datatype", "nifti_vox_offset",
     "nifti_scl_slope", "nifti_scl_inter", "nifti_xyzt_units", "nifti_qform_code", "nifti_sform_code", "nifti_quatern",
-    "nifti_srow", "unparsed",
+    "nifti_srow", "modality_source", "unparsed",
 )  # fmt: skip
+
+
+# Columns of `frames` that assembling finds; all others are those of the object.
+PLACED = ("volume_id", "role", "reason", "timepoint", "slice", "position_mm", "frame", "slope", "intercept")
 
 
 @dataclass(slots=True, eq=False)
@@ -53,16 +57,13 @@ class Frame:
     spacing: tuple[float, float] | None
     slope: float | None
     intercept: float | None
+    sort_key: tuple[Any, ...] = field(init=False)
 
-    @property
-    def _place(self) -> tuple[str, str]:
-        return self.row["source"], self.row["path"]
-
-    @property
-    def sort_key(self) -> tuple[Any, ...]:
-        """Order that does not depend on how the files were listed, as far as headers go."""
-        instance = self.row["InstanceNumber"]
-        return (instance is None, instance or 0, self.row["instance_key"], self.number or 0, *self._place)
+    def __post_init__(self) -> None:
+        """Find the order that does not depend on how the files were listed, as far as headers go."""
+        row, instance = self.row, self.row["InstanceNumber"]
+        place = (row["instance_key"], self.number or 0, row["source"], row["path"])
+        self.sort_key = (instance is None, instance or 0, *place)
 
 
 def frames_of(row: Row) -> list[Frame]:
@@ -86,6 +87,8 @@ def _positions(row: Row, count: int) -> list[tuple[float, ...] | None] | None:
     if row["mosaic_positions"] is not None:
         return [tuple(row["mosaic_positions"][3 * i : 3 * i + 3]) for i in range(count)]
     if row["frame_ImagePositionPatient"] is not None:
+        if len(row["frame_ImagePositionPatient"]) < 3 * count:  # NumberOfFrames promises more than there are groups for
+            return None
         found = [_vector(row, "ImagePositionPatient", i, 3) for i in range(count)]
         return found if any(p is not None for p in found) else None
     first, cosines = _vector(row, "ImagePositionPatient", 0, 3), _vector(row, "ImageOrientationPatient", 0, 6)

@@ -133,15 +133,18 @@ def _alike(first: Frame, second: Frame) -> bool:
 
 
 def _by_orientation(frames: list[Frame]) -> list[list[Frame]]:
+    alike: dict[Any, list[Frame]] = defaultdict(list)  # the very same cosines: most often those of all frames
+    for frame in frames:
+        alike[frame.orientation].append(frame)
     clusters: list[tuple[np.ndarray[Any, Any], list[Frame]]] = []
-    for frame in sorted(frames, key=lambda f: tuple(round(c, 2) for c in f.orientation or ())):
-        cosines = np.asarray(frame.orientation)
+    for orientation in sorted(alike, key=lambda cosines: tuple(round(c, 2) for c in cosines)):
+        cosines = np.asarray(orientation)
         for centre, members in clusters:
             if np.max(np.abs(cosines - centre)) <= geometry.SAME_DIRECTION:
-                members.append(frame)
+                members += alike[orientation]
                 break
         else:
-            clusters.append((cosines, [frame]))
+            clusters.append((cosines, alike[orientation]))
     return [sorted(members, key=lambda f: f.sort_key) for _, members in clusters]
 
 
