@@ -32,6 +32,15 @@ class ScanOptions:
         Globs on the path below the root. Objects that match no `include` (if any) or some `exclude` are not listed.
     gzip_limit_mib : int
         Largest size to which a gzipped DICOM object is inflated.
+    archives : bool
+        Look into zip and tar archives; their members are objects too.
+    archive_members : int
+        Most members of one archive; one with more is refused as a whole.
+    archive_member_mib : int
+        Largest unpacked size of a member; a larger member is refused, the others stay.
+    archive_ratio : int
+        Most that an archive may unpack to, in multiples of its own size; above 1 GiB. Deflate reaches 1,032,
+        LZMA about 7,000; beyond are bzip2 over nothing but zeros, and bombs.
     """
 
     shard_size: int = 2000
@@ -39,6 +48,10 @@ class ScanOptions:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     gzip_limit_mib: int = 1024
+    archives: bool = True
+    archive_members: int = 2_000_000
+    archive_member_mib: int = 65_536
+    archive_ratio: int = 10_000
 
 
 @dataclass(frozen=True)

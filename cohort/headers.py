@@ -6,15 +6,17 @@ reads its shard of the manifest, parses, writes its part of `files/` and returns
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cohort.cluster import Step, completed, ignore
 from cohort.errors import ConservationError, SourceError
 from cohort.schema import FILES, MANIFEST, Status
-from cohort.sources import ObjectRef, open_source, printable
+from cohort.sources import INSIDE, ObjectRef, damage_of, open_source, printable
 from cohort.store import Artefact, inputs_of
 
 if TYPE_CHECKING:
@@ -59,7 +61,9 @@ def scan(run: RunFolder, sources: Sequence[Source], config: Config, progress: Pr
     ConservationError
         If rows and listed objects do not add up.
     """
-    manifest = [_write_shard(run, number, shard) for number, shard in enumerate(_shards(sources, config, progress))]
+    listing = inputs_of(config.as_dict()["scan"])
+    shards = _shards(sources, _Before(run, listing), config, progress)
+    manifest = [_write_shard(run, number, shard) for number, shard in enumerate(shards)]
     if not manifest:
         roots = ", ".join(source.root for source in sources)
         raise SourceError(f"nothing to read in {roots}; check the path and the include and exclude globs")
@@ -71,18 +75,21 @@ def scan(run: RunFolder, sources: Sequence[Source], config: Config, progress: Pr
     parts = _read_shards(run, manifest, config, progress)
     counts = _totals(manifest, parts)
     artefacts = manifest + [part for part, _ in parts]
-    return run.commit("scan", inputs, artefacts, counts, extra={"sources": [source.root for source in sources]})
+    extra = {"sources": [source.root for source in sources], "listing": listing}
+    return run.commit("scan", inputs, artefacts, counts, extra=extra)
 
 
 # -- listing -----------------------------------------------------------------------------------------------
 
 
-def _shards(sources: Sequence[Source], config: Config, progress: Progress) -> Iterator[list[tuple[str, ObjectRef]]]:
+def _shards(
+    sources: Sequence[Source], before: _Before, config: Config, progress: Progress
+) -> Iterator[list[tuple[str, ObjectRef]]]:
     """Cut the listing into shards that depend on it alone, not on how many workers there are."""
     shard: list[tuple[str, ObjectRef]] = []
     number = listed = 0
     for source in sources:
-        for ref in source.list():
+        for ref in source.list(partial(before.members, source.root)):
             shard.append((source.root, ref))
             if len(shard) == min(config.scan.shard_size, _FIRST_SHARD << min(number // _GROWTH, 30)):
                 yield shard
@@ -90,6 +97,64 @@ def _shards(sources: Sequence[Source], config: Config, progress: Progress) -> It
                 progress(Step("list", listed, listed, "objects"))
     if shard:
         yield shard
+
+
+class _Before:
+    """What the last scan found in archives: those that have not changed need not be walked again.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Whose manifest is read, where one was committed.
+    listing : str
+        Digest of the options of the listing; others would find something else.
+    """
+
+    def __init__(self, run: RunFolder, listing: str) -> None:
+        record = run.record("scan")
+        same = record is not None and (record["extra"] or {}).get("listing") == listing
+        self._parts = run.parts("manifest") if same else []
+
+    def members(self, root: str, archive: ObjectRef) -> Iterator[ObjectRef] | None:
+        """Return an archive and its members as they were listed, None where it is new or has changed."""
+        place = self._archives.get((root, archive.path))
+        if place is None:
+            return None
+        rows = self._rows(root, archive.path, *place)
+        first = next(rows)
+        return chain([first], rows) if (first.size, first.modified) == (archive.size, archive.modified) else None
+
+    @cached_property
+    def _archives(self) -> dict[tuple[str, bytes], tuple[int, int]]:
+        """Root and path of every archive -> its part and row."""
+        import pyarrow.parquet as pq
+
+        found = {}
+        for number, part in enumerate(self._parts):
+            table = pq.read_table(part, columns=["source", "path_raw", "problem"], partitioning=None)
+            for row, problem in enumerate(table["problem"].to_pylist()):
+                if (
+                    problem is not None
+                    and problem.startswith("archive")
+                    and INSIDE not in table["path_raw"][row].as_py()
+                ):
+                    found[table["source"][row].as_py(), table["path_raw"][row].as_py()] = number, row
+        return found
+
+    def _rows(self, root: str, archive: bytes, number: int, row: int) -> Iterator[ObjectRef]:
+        """Yield the row of an archive and those of its members, which follow it."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        names = ["source", "path_raw", "size", "modified", "problem"]
+        for part in self._parts[number:]:
+            table = pq.read_table(part, columns=names, partitioning=None).slice(row)
+            table = table.set_column(3, "modified", table["modified"].cast(pa.int64()))
+            for source, path, *rest in zip(*(column.to_pylist() for column in table.columns), strict=True):
+                if source != root or not (path == archive or path.startswith(archive + INSIDE)):
+                    return
+                yield ObjectRef(path, *rest)
+            row = 0
 
 
 def _write_shard(run: RunFolder, number: int, shard: list[tuple[str, ObjectRef]]) -> Artefact:
@@ -213,23 +278,12 @@ def _row(entry: dict[str, Any], config: Config) -> Row:
 
 
 def _found(entry: dict[str, Any], config: Config) -> Row:
-    if entry["problem"] == "not_regular_file":
-        return {"status": Status.REJECTED, "reason": "not_regular_file", "is_image": False}
     if entry["problem"] is not None:
-        return {"status": Status.UNREADABLE, "reason": entry["problem"], "is_image": False}
-    from cohort.readers import read_header
-
+        return {"status": _status_of(entry["problem"]), "reason": entry["problem"], "is_image": False}
     source = open_source(entry["source"])
-    path: bytes = entry["path_raw"]
     try:
-        with source.open(path) as file:
-            row = read_header(
-                file,
-                entry["size"],
-                os.fsdecode(os.path.basename(path)),
-                neighbour=partial(_neighbour, source, os.path.dirname(path)),
-                gzip_limit=config.scan.gzip_limit_mib << 20,
-            )
+        with source.open(entry["path_raw"]) as file:
+            row = _read(file, source, entry, config)
     except OSError as error:
         if error.errno in _VANISHED:
             return {"status": Status.VANISHED, "reason": "vanished", "is_image": False}
@@ -240,6 +294,37 @@ def _found(entry: dict[str, Any], config: Config) -> Row:
         }
     if row.get("format") == "nifti" and row.get("is_image") and not row.get("Modality"):
         row["Modality"] = _configured_modality(entry["path"], config)
+    return row
+
+
+def _status_of(problem: str) -> Status:
+    """Return what becomes of an object that is not opened."""
+    if problem == "archive":  # its members have rows of their own
+        return Status.NOT_IMAGING
+    if problem == "vanished":
+        return Status.VANISHED
+    return Status.UNREADABLE if problem in errno.errorcode.values() else Status.REJECTED
+
+
+def _read(file: BinaryIO, source: Source, entry: dict[str, Any], config: Config) -> Row:
+    from cohort.readers import read_header
+
+    path: bytes = entry["path_raw"]
+    row: Row = {}
+    try:
+        row = read_header(
+            file,
+            entry["size"],
+            os.fsdecode(os.path.basename(path)),
+            neighbour=partial(_neighbour, source, os.path.dirname(path)),
+            gzip_limit=config.scan.gzip_limit_mib << 20,
+        )
+    except OSError:
+        if damage_of(file) is None:
+            raise
+    damage = damage_of(file)  # a reader may have made something else of it
+    if damage is not None:
+        return {"format": row.get("format"), "status": Status.REJECTED, "reason": damage, "is_image": False}
     return row
 
 
