@@ -120,7 +120,7 @@ _out = click.option(
     metavar="OUT",
     help="Folder for the results.",
 )
-_sources = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+_sources = click.argument("sources", nargs=-1, metavar="SOURCE...")
 _run_folder = click.argument("out", type=click.Path(path_type=Path), metavar="OUT")
 
 
@@ -152,6 +152,17 @@ def _scan_options(command: Any) -> Any:
             help="Keep every DICOM header as a whole too, as DICOM JSON in the column header_json of files/. pydicom "
             "reads them: the scan takes 10 to 15 times as long.",
         ),
+        click.option(
+            "--no-archives",
+            is_flag=True,
+            help="Do not look into zip and tar archives; else their members are files like others.",
+        ),
+        click.option(
+            "--from-file",
+            metavar="FILE",
+            help="Read the files named in FILE, one path a line or NUL-separated (find -print0); - is standard input. "
+            "Paths are below SOURCE, or without one below the current folder. Folders in it are not walked.",
+        ),
     )
     return functools.reduce(lambda found, option: option(found), reversed(options), command)
 
@@ -160,6 +171,11 @@ def _computing(command: Any) -> Any:
     """Add the options of every command that computes."""
     options = (_config, _scheduler, _scheduler_file, _workers, _json, _debug_option)
     return functools.reduce(lambda found, option: option(found), reversed(options), command)
+
+
+def _scanning(options: dict[str, Any]) -> dict[str, Any]:
+    chosen = {name: options[name] or None for name in _SCANNING}
+    return chosen | {"archives": False if options["no_archives"] else None}
 
 
 def _configured(config_file: Path | None, cluster: dict[str, Any], **sections: dict[str, Any]) -> Config:
@@ -197,7 +213,8 @@ def _command(name: str) -> Callable[[Any], Any]:
 _HELP = {
     "run": """Go the whole way: from folders of images to tables, Zarr and a report.
 
-    SOURCE is a folder or a file; several may be given. DICOM and NIfTI are told by content, whatever they are called.
+    SOURCE is a folder, a file or an archive (zip, tar); several may be given. DICOM and NIfTI are told by content,
+    whatever they are called.
     OUT gets one row per file and per volume (Parquet), the volumes in Zarr, exact histograms, findings, and
     report.html, which may be shared: no names, no identifiers, no dates. The tables are private.
 
@@ -246,12 +263,12 @@ def run(
     config = _configured(
         config_file,
         _cluster(options),
-        scan={name: options[name] or None for name in _SCANNING},
+        scan=_scanning(options),
         ingest={"pixels": False if options["no_pixels"] else None},
         reduce={"group_by": options["group_by"] or None},
     )
     with _progress() as progress:
-        info = pipeline.run(sources, out, config, restart=restart, progress=progress)
+        info = pipeline.run(sources, out, config, from_file=options["from_file"], restart=restart, progress=progress)
     _finished(out, info, as_json)
 
 
@@ -272,10 +289,9 @@ def scan(
     """List and read headers."""
     from cohort import pipeline
 
-    scanning = {name: options[name] or None for name in _SCANNING}
-    config = _configured(config_file, _cluster(options), scan=scanning)
+    config = _configured(config_file, _cluster(options), scan=_scanning(options))
     with _progress() as progress:
-        info = pipeline.scan(sources, out, config, restart=restart, progress=progress)
+        info = pipeline.scan(sources, out, config, from_file=options["from_file"], restart=restart, progress=progress)
     _counted("scan", info, as_json)
 
 

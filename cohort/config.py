@@ -37,6 +37,15 @@ class ScanOptions:
         Only the top level of an object is looked at.
     all_headers : bool
         Keep every DICOM header as a whole too, as DICOM JSON in the column `header_json`; pydicom reads them, slowly.
+    archives : bool
+        Look into zip and tar archives; their members are objects too.
+    archive_members : int
+        Most members of one archive; one with more is refused as a whole.
+    archive_member_mib : int
+        Largest unpacked size of a member; a larger member is refused, the others stay.
+    archive_ratio : int
+        Most that an archive may unpack to, in multiples of its own size; above 1 GiB. Deflate reaches 1,032,
+        LZMA about 7,000; beyond are bzip2 over nothing but zeros, and bombs.
     """
 
     shard_size: int = 2000
@@ -46,6 +55,10 @@ class ScanOptions:
     gzip_limit_mib: int = 1024
     extra_tags: tuple[str, ...] = ()
     all_headers: bool = False
+    archives: bool = True
+    archive_members: int = 2_000_000
+    archive_member_mib: int = 65_536
+    archive_ratio: int = 10_000
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ _MEASUREMENT, _INFORMATIVE, _CONSISTENT = Cluster.MEASUREMENT, Cluster.INFORMATI
 
 KINDS: tuple[FindingKind, ...] = (
     FindingKind("FILE-NOT-IMAGING", _I, "file", "Neither DICOM nor NIfTI by content; left out", _INFORMATIVE),
+    FindingKind("FILE-ARCHIVE", _W, "file", "An archive that was not looked into; unpack it, or name it .zip or .tar", _INFORMATIVE),
     FindingKind("FILE-UNREADABLE", _E, "file", "Check permissions and the disk, then run again", _INFORMATIVE),
     FindingKind("FILE-REJECTED", _W, "file", "Get the file again from where it came", _INFORMATIVE),
     FindingKind("FILE-TRUNCATED-HEADER", _E, "file", "The file ends inside its header; get it again", _MEASUREMENT),

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from cohort import schema
 from cohort.cluster import connect, ignore
-from cohort.config import Config, config_from
+from cohort.config import MIB, Config, config_from
 from cohort.errors import OutputError, SourceError
-from cohort.sources import open_sources
+from cohort.sources import ArchiveLimits, open_sources
 from cohort.store import RunFolder, inputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cohort.cluster import Progress
-    from cohort.sources import Source
+    from cohort.config import ScanOptions
+    from cohort.sources import ObjectRef, Source
 
 _LIBRARIES = (
     "dask", "distributed", "pydicom", "nibabel", "numpy", "pandas", "pyarrow", "zarr", "numcodecs", "isal",
@@ -33,7 +34,7 @@ _NO_RESULT = ("ingest.pixels",)  # how far a run goes, not what it finds
 
 def run(
     sources: Sequence[str], out: str | Path, config: Config | None = None, *,
-    restart: bool = False, progress: Progress = ignore,
+    from_file: str | None = None, restart: bool = False, progress: Progress = ignore,
 ) -> dict[str, Any]:  # fmt: skip
     """Go the whole way: list, scan, assemble, ingest, reduce, check, report.
 
@@ -45,6 +46,8 @@ def run(
         Run folder; new, empty, or of an earlier run with the same sources and options, which is continued.
     config : Config, optional
         All options.
+    from_file : str, optional
+        File with the paths to read, `-` for standard input; below the one source named, or none.
     restart : bool
         Begin anew in a folder that holds a run.
     progress : Progress
@@ -60,15 +63,17 @@ def run(
     MisuseError
         If the call cannot be carried out as given; nothing was written.
     """
-    return _from_source(sources, out, config or Config(), None, restart=restart, progress=progress)
+    return _from_source(sources, out, config or Config(), None, from_file=from_file, restart=restart, progress=progress)
 
 
 def scan(
     sources: Sequence[str], out: str | Path, config: Config | None = None, *,
-    restart: bool = False, progress: Progress = ignore,
+    from_file: str | None = None, restart: bool = False, progress: Progress = ignore,
 ) -> dict[str, Any]:  # fmt: skip
     """List the sources and read every header; the first stage alone. Parameters as of `run`."""
-    return _from_source(sources, out, config or Config(), ("scan",), restart=restart, progress=progress)
+    return _from_source(
+        sources, out, config or Config(), ("scan",), from_file=from_file, restart=restart, progress=progress
+    )
 
 
 def stage(
@@ -112,16 +117,17 @@ def _from_source(
     config: Config,
     stages: Sequence[str] | None,
     *,
+    from_file: str | None,
     restart: bool,
     progress: Progress,
 ) -> dict[str, Any]:
     folder = RunFolder(Path(out))
-    sources = _check(roots, folder, config, restart=restart)
+    sources = _check(roots, folder, config, from_file=from_file, restart=restart)
     with connect(config.cluster):
         if restart and folder.info():
             folder.clear()
         folder.sweep()
-        _record_start(folder, config, [source.root for source in sources])
+        _record_start(folder, config, [source.root for source in sources], from_file is not None)
         chosen = stages or [name for name in ("scan", *_STAGES) if name != "ingest" or config.ingest.pixels]
         for name in chosen:
             if name == "scan":
@@ -131,13 +137,13 @@ def _from_source(
     return folder.info()
 
 
-def _check(roots: Sequence[str], folder: RunFolder, config: Config, *, restart: bool) -> list[Source]:
+def _check(
+    roots: Sequence[str], folder: RunFolder, config: Config, *, from_file: str | None, restart: bool
+) -> list[Source]:
     """Raise MisuseError where the call cannot be carried out; nothing has been written then."""
     from cohort.readers import asked_columns
     from cohort.reductions import check_groupings
 
-    if not roots:
-        raise SourceError("no source given; name at least one folder or file")
     folder.check_usable()
     check_groupings(config.reduce.group_by, (column.name for column in asked_columns(config.scan)))
     options = config.scan
@@ -147,9 +153,14 @@ def _check(roots: Sequence[str], folder: RunFolder, config: Config, *, restart: 
         follow_links=options.follow_links,
         include=options.include,
         exclude=options.exclude,
+        archives=_archive_limits(options),
+        from_file=from_file,
     )
-    if not any(True for source in sources for _ in source.list()):
-        raise SourceError(f"nothing to read in {', '.join(roots)}; check the path and the include and exclude globs")
+    # An archive is something to read, unless globs choose among its members.
+    known = None if options.include or options.exclude else _alone
+    if not any(True for source in sources for _ in source.list(known)):
+        named = ", ".join(roots) or "the list"
+        raise SourceError(f"nothing to read in {named}; check the path and the include and exclude globs")
     info = folder.info()
     if info and not restart:
         listed = [source.root for source in sources]
@@ -157,8 +168,24 @@ def _check(roots: Sequence[str], folder: RunFolder, config: Config, *, restart: 
             raise OutputError(
                 f"{folder.path} is a run over other sources; name a new folder, or begin anew with --restart"
             )
+        if info.get("from_file", False) != (from_file is not None):
+            raise OutputError(
+                f"{folder.path} was begun {'without' if from_file else 'with'} --from-file; "
+                "name a new folder, or begin anew with --restart"
+            )
         _refuse_differences(folder, stored_config(folder), config, _RESULT_SECTIONS)
     return sources
+
+
+def _archive_limits(options: ScanOptions) -> ArchiveLimits | None:
+    if not options.archives:
+        return None
+    return ArchiveLimits(options.archive_members, options.archive_member_mib * MIB, options.archive_ratio)
+
+
+def _alone(archive: ObjectRef) -> list[ObjectRef]:
+    """Tell of an archive without looking into it."""
+    return [archive]
 
 
 def _refuse_differences(folder: RunFolder, before: Config, now: Config, sections: Sequence[str]) -> None:
@@ -238,7 +265,7 @@ _STAGES: dict[str, Callable[..., dict[str, Any]]] = {
 # -- provenance --------------------------------------------------------------------------------------------
 
 
-def _record_start(folder: RunFolder, config: Config, sources: Sequence[str]) -> None:
+def _record_start(folder: RunFolder, config: Config, sources: Sequence[str], from_file: bool | None = None) -> None:
     """Write `run.json` and `schema.json`: from here on OUT is a run folder."""
     from cohort.readers import asked_columns
 
@@ -248,6 +275,7 @@ def _record_start(folder: RunFolder, config: Config, sources: Sequence[str]) -> 
         "cohort_version": schema.VERSION,
         "config": config.as_dict(),
         "sources": list(sources),
+        "from_file": info.get("from_file", False) if from_file is None else from_file,
         "versions": _versions(),
         "machine": {
             "host": platform.node(),

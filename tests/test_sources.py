@@ -114,6 +114,15 @@ def test_a_socket_is_listed_and_cannot_be_opened(root: Path, monkeypatch: pytest
             LocalSource(root).open(b"s")
 
 
+@pytest.mark.timeout(30)
+def test_a_device_is_listed_and_never_read(root: Path) -> None:
+    (root / "zero").symlink_to("/dev/zero")
+    (ref,) = listed(root)
+    assert (ref.path, ref.size, ref.problem) == (b"zero", 0, "not_regular_file")
+    with pytest.raises(OSError, match="not a regular file"):
+        LocalSource(root).open(b"zero")
+
+
 def test_a_link_to_a_file_is_read_as_the_file(root: Path, tmp_path: Path) -> None:
     touch(tmp_path / "outside", b"12")
     (root / "link").symlink_to(tmp_path / "outside")

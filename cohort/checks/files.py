@@ -19,7 +19,10 @@ def check_file(row: Row) -> Iterator[Row]:
     """Yield the findings on one row of `files`."""
     status, reason, path = row["status"], row["reason"], row["path"]
     if status == Status.NOT_IMAGING:
-        yield finding("FILE-NOT-IMAGING", path, size=row["size"])
+        if reason == "archive_not_opened":
+            yield finding("FILE-ARCHIVE", path, size=row["size"])
+        elif reason != "archive":  # of those the members are looked at
+            yield finding("FILE-NOT-IMAGING", path, size=row["size"])
     elif status == Status.REJECTED:
         codes = {"truncated_header": "FILE-TRUNCATED-HEADER", "truncated_pixels": "PIX-TRUNCATED"}
         yield finding(codes.get(reason, "FILE-REJECTED"), path, size=row["size"], reason=reason)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from cohort.errors import RejectedError
 from cohort.readers import nifti_pair_names, open_frames
-from cohort.sources import open_source
+from cohort.sources import damage_of, open_source, verify
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from cohort.readers import FrameReader
@@ -32,6 +35,7 @@ class VolumeFrames:
         self._whole = frames[0]["frame"] is None
         self._nifti = volume["format"] == "nifti"
         self._open: tuple[Any, FrameReader] | None = None
+        self._file: BinaryIO | None = None  # the object opened last
         self._first: NDArray[Any] | None = None
         self._vectors = self._vector_length()
         self.decoder = ""
@@ -40,13 +44,34 @@ class VolumeFrames:
         return self
 
     def __exit__(self, kind: Any, *_: object) -> None:
-        if self._open is not None:
-            reader, self._open = self._open[1], None
+        try:
+            self._close(verified=kind is None)
+        except (RejectedError, OSError):
+            if kind is None:  # what went wrong first is the reason
+                raise
+
+    def _close(self, *, verified: bool = True) -> None:
+        """Close the object that is open; a member of an archive is held against its checksum before."""
+        if self._open is None:
+            return
+        (_, reader), self._open = self._open, None
+        with self._blaming():
             try:
+                if verified and self._file is not None:
+                    verify(self._file)
+            finally:
                 reader.close()
-            except RejectedError:
-                if kind is None:  # what went wrong first is the reason
-                    raise
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """Name a damaged archive as the reason of whatever came of it."""
+        try:
+            yield
+        except Exception:
+            damage = None if self._file is None else damage_of(self._file)
+            if damage is None:
+                raise
+            raise RejectedError(damage) from None
 
     def _vector_length(self) -> int:
         """Return the length of the fifth dimension of NIfTI."""
@@ -87,30 +112,30 @@ class VolumeFrames:
 
     def _read(self, t: int, z: int) -> NDArray[Any]:
         row = self._row(t, z)
-        reader = self._reader(row)
-        if not self._whole:
-            return np.asarray(reader.read(row["frame"]))
-        if self._vectors == 1:
-            return np.asarray(reader.read(t * self._slices + z))
-        every = self._timepoints * self._slices
-        parts = [np.asarray(reader.read(v * every + t * self._slices + z)) for v in range(self._vectors)]
+        with self._blaming():
+            reader = self._reader(row)
+            if not self._whole:
+                return np.asarray(reader.read(row["frame"]))
+            if self._vectors == 1:
+                return np.asarray(reader.read(t * self._slices + z))
+            every = self._timepoints * self._slices
+            parts = [np.asarray(reader.read(v * every + t * self._slices + z)) for v in range(self._vectors)]
         return np.concatenate([part if part.ndim == 3 else part[..., np.newaxis] for part in parts], axis=-1)
 
     def _reader(self, row: Row) -> FrameReader:
         key = (row["source"], row["path_raw"])
         if self._open is not None and self._open[0] == key:
             return self._open[1]
-        if self._open is not None:
-            previous, self._open = self._open[1], None
-            previous.close()
-        reader = open_frames(_open_pixels(row), row, gzip_limit=self._gzip_limit)
+        self._close()
+        self._file = _open_pixels(row)
+        reader = open_frames(self._file, row, gzip_limit=self._gzip_limit)
         self._open = (key, reader)
         names = [*filter(None, self.decoder.split("; ")), reader.decoder]
         self.decoder = "; ".join(sorted(set(names)))
         return reader
 
 
-def _open_pixels(row: Row) -> Any:
+def _open_pixels(row: Row) -> BinaryIO:
     """Open the object that holds the pixels: the `.img` of a NIfTI pair, else the object itself."""
     source, path = open_source(row["source"]), row["path_raw"]
     if row["format"] == "nifti" and row["nifti_magic"].startswith("ni"):
@@ -122,7 +147,8 @@ def _open_pixels(row: Row) -> Any:
                 continue
         raise RejectedError("missing_img")
     file = source.open(path)
-    if os.fstat(file.fileno()).st_size != row["size"]:
+    if file.seek(0, os.SEEK_END) != row["size"]:
         file.close()
         raise RejectedError("changed")
+    file.seek(0)
     return file

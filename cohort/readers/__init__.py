@@ -11,6 +11,7 @@ from cohort.readers.base import (
     Neighbour,
     Row,
     inflate_head,
+    is_archive,
     is_gzip,
     key_of,
     without_warnings,
@@ -127,7 +128,8 @@ def _by_content(
         return nifti.read_header(file, size, name, head, inner, neighbour)
     if nifti.is_pair_data(name, neighbour):
         return {"format": "nifti", "status": Status.OK, "is_image": False}
-    return {"status": Status.NOT_IMAGING, "reason": "not_dicom_or_nifti", "is_image": False}
+    reason = "archive_not_opened" if is_archive(inner) else "not_dicom_or_nifti"
+    return {"status": Status.NOT_IMAGING, "reason": reason, "is_image": False}
 
 
 def _read_dicom(

@@ -31,6 +31,7 @@ HEAD_BYTES = 16 * 1024
 _TAIL_BYTES = 4 * 1024
 _STEP = 64  # bytes
 _GZIP_MAGIC = b"\x1f\x8b\x08"
+_ARCHIVE_MAGIC = (b"PK\3\4", b"PK\5\6", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07")
 
 
 class FrameReader(Protocol):
@@ -51,6 +52,11 @@ class FrameReader(Protocol):
 def is_gzip(head: bytes) -> bool:
     """Tell whether bytes begin a gzip stream."""
     return head.startswith(_GZIP_MAGIC)
+
+
+def is_archive(head: bytes) -> bool:
+    """Tell whether bytes begin an archive that may hold images: zip, tar, 7z or RAR."""
+    return head.startswith(_ARCHIVE_MAGIC) or head[257:262] == b"ustar"
 
 
 def inflate_head(head: bytes, limit: int = HEAD_BYTES) -> bytes:

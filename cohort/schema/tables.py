@@ -9,10 +9,10 @@ _C, _I, _T, _P = Privacy.COARSE, Privacy.IDENTIFIER, Privacy.TEXT, Privacy.PATH
 
 _OBJECT = (
     Column("source", "string", "Root the object was listed from: an absolute path or URL", privacy=_P),
-    Column("path", "string", "Path below the root, /-separated; bytes that are not UTF-8 backslash-escaped", privacy=_P),
+    Column("path", "string", "Path below the root, /-separated, of a member archive.zip!/inner/name; bytes that are not UTF-8 backslash-escaped", privacy=_P),
     Column("path_raw", "binary", "Exact bytes of the path below the root", privacy=_P),
-    Column("size", "int64", "Size when listed", unit="bytes"),
-    Column("modified", "timestamp[ns]", "Time of the last change when listed", privacy=_C),
+    Column("size", "int64", "Size when listed; of a member of an archive unpacked", unit="bytes"),
+    Column("modified", "timestamp[ns]", "Time of the last change when listed; of a member that of its archive", privacy=_C),
 )  # fmt: skip
 
 _MODALITY_SOURCE = Column(
@@ -26,7 +26,11 @@ MANIFEST = Table(
     "One row per listed object, before anything was read",
     (
         *_OBJECT,
-        Column("problem", "string", "Why it cannot be opened: not_regular_file, or the name of an errno"),
+        Column(
+            "problem",
+            "string",
+            "Why it is not opened: archive (its members follow), a reason such as not_regular_file, or the name of an errno",
+        ),
         Column("shard", "int64", "Unit of work of the header scan this object belongs to"),
     ),
 )

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cohort.errors import SourceError
-from cohort.sources.base import ObjectRef, Source, exact, printable
+from cohort.sources.base import INSIDE, Known, ObjectRef, Source, exact, printable
+from cohort.sources.filelist import FileListSource
+from cohort.sources.limits import ArchiveLimits
 from cohort.sources.local import LocalSource, overlapping
+from cohort.sources.members import MemberFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import BinaryIO
 
-__all__ = ["LocalSource", "ObjectRef", "Source", "open_source", "open_sources", "printable"]
+__all__ = [
+    "INSIDE",
+    "ArchiveLimits",
+    "FileListSource",
+    "Known",
+    "LocalSource",
+    "ObjectRef",
+    "Source",
+    "damage_of",
+    "open_source",
+    "open_sources",
+    "printable",
+    "verify",
+]
 
 
 def open_sources(
@@ -23,21 +40,34 @@ def open_sources(
     follow_links: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    archives: ArchiveLimits | None = None,
+    from_file: str | None = None,
 ) -> list[Source]:
-    """Open every root.
+    """Open every root, or the files of a list below one root or none.
 
     Raises
     ------
     SourceError
-        If a root does not exist, is of a kind not known, or lies inside another one.
+        If a root does not exist, is of a kind not known, or lies inside another one; if the list cannot be used.
     """
+    if not roots and from_file is None:
+        raise SourceError("no source given; name at least one folder or file")
     for root in roots:
         if "://" in root:
             raise SourceError(f"source {root}: only folders and files on a disk can be read")
     paths = [Path(root) for root in roots]
-    sources: list[Source] = [
-        LocalSource(path, skip=skip, follow_links=follow_links, include=include, exclude=exclude) for path in paths
-    ]
+    options: dict[str, Any] = {
+        "skip": skip,
+        "follow_links": follow_links,
+        "include": include,
+        "exclude": exclude,
+        "archives": archives,
+    }
+    if from_file is not None:
+        if len(paths) > 1:
+            raise SourceError("with --from-file name one SOURCE, the folder that its paths are below, or none")
+        return [FileListSource(from_file, paths[0] if paths else None, **options)]
+    sources: list[Source] = [LocalSource(path, **options) for path in paths]
     if pair := overlapping(paths):
         raise SourceError(f"{pair[1]} and {pair[0]} overlap, so files would count twice; name only one of them")
     return sources
@@ -47,3 +77,14 @@ def open_source(root: str) -> Source:
     """Open a root again by the name under which its objects were listed."""
     path = Path(root)
     return LocalSource(path if path.exists() else Path(os.fsdecode(exact(root))))
+
+
+def damage_of(file: BinaryIO) -> str | None:
+    """Return the reason where bytes of an archive were damaged, whatever the reader made of it; None otherwise."""
+    return file.damage if isinstance(file, MemberFile) else None
+
+
+def verify(file: BinaryIO) -> None:
+    """Compare the checksum of a member, to its end; raises OSError where it is wrong."""
+    if isinstance(file, MemberFile):
+        file.verify()

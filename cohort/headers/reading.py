@@ -1,0 +1,192 @@
+"""From the objects of one shard to rows of `files`."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from cohort.errors import ConservationError, SourceError
+from cohort.schema import Status
+from cohort.sources import INSIDE, damage_of, open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import pyarrow as pa
+
+    from cohort.config import Config
+    from cohort.readers import Row
+    from cohort.schema import Table
+    from cohort.sources import Source
+
+Entry = dict[str, Any]
+"""A row of the manifest."""
+
+_LISTED = ("source", "path", "path_raw", "size", "modified")
+_AHEAD = 32  # files opened before they are read: a disk serves many requests in the time of a few
+_MOST_CHARACTERS = 64 << 20  # of whole headers held in memory
+_VANISHED = (errno.ENOENT, errno.ENOTDIR)
+
+
+def parse_shard(objects: pa.Table, files: Table, config: Config) -> Iterator[pa.Table]:
+    """Yield the rows of one shard, in one table unless whole headers make it too large for the memory.
+
+    Parameters
+    ----------
+    objects : pa.Table
+        A part of the manifest.
+    files : Table
+        Layout of the rows.
+    config : Config
+        Sections `scan` and `modality` are used.
+    """
+    from cohort.readers import forget, without_warnings
+
+    listed, rows, characters = objects.select(_LISTED), [], 0
+    entries = objects.drop_columns("modified").to_pylist()  # as a time it would cost more than to read a header
+    with without_warnings():
+        for row in _Reader(config).rows(entries):
+            rows.append(row)
+            characters += len(row.get("header_json") or "")
+            if characters > _MOST_CHARACTERS:
+                yield _table(listed.slice(0, len(rows)), rows, files)
+                listed, rows, characters = listed.slice(len(rows)), [], 0
+        yield _table(listed, rows, files)
+    forget()
+
+
+def _table(listed: pa.Table, rows: list[Row], files: Table) -> pa.Table:
+    """Put what was listed and what was read beside each other, column by column."""
+    import pyarrow as pa
+
+    if len(rows) != listed.num_rows:
+        raise ConservationError("a shard lost rows")
+    columns: dict[str, Any] = {name: listed[name] for name in _LISTED}
+    columns |= {name: [row.get(name) for row in rows] for name in files.names if name not in columns}
+    try:
+        return pa.table(columns, schema=files.arrow())
+    except (pa.ArrowException, OverflowError, UnicodeError, ValueError, TypeError):
+        if len(rows) > 1:  # one value that no column can hold must not cost the shard
+            return pa.concat_tables([_table(listed.slice(i, 1), [row], files) for i, row in enumerate(rows)])
+        kept = {"status": Status.REJECTED, "reason": "value_out_of_range", "is_image": False}
+        return _table(listed, [kept | {"format": rows[0].get("format")}], files)
+
+
+class _Reader:
+    """Reads objects, one row each, whatever happens."""
+
+    def __init__(self, config: Config) -> None:
+        from cohort.readers import extra_columns
+
+        self._config = config
+        self._extra = extra_columns(config.scan.extra_tags)
+        self._sources: dict[str, Source] = {}
+
+    def rows(self, entries: Iterable[Entry]) -> Iterator[Row]:
+        """Yield the rows of objects, in order; files are opened a little ahead."""
+        waiting: deque[tuple[Entry, BinaryIO | Exception | None]] = deque()
+        for entry in entries:
+            waiting.append((entry, self._opened(entry)))
+            if len(waiting) > _AHEAD:
+                yield self._row(*waiting.popleft())
+        while waiting:
+            yield self._row(*waiting.popleft())
+
+    def _opened(self, entry: Entry) -> BinaryIO | Exception | None:
+        """Open a file; None for a member of an archive, which is opened in its turn, and for what is not opened."""
+        if entry["problem"] is not None or INSIDE in entry["path_raw"]:
+            return None
+        try:
+            return self._source(entry).open(entry["path_raw"])
+        except Exception as error:
+            return error
+
+    def _source(self, entry: Entry) -> Source:
+        root = entry["source"]
+        if root not in self._sources:
+            self._sources[root] = open_source(root)
+        return self._sources[root]
+
+    def _row(self, entry: Entry, opened: BinaryIO | Exception | None) -> Row:
+        try:
+            return self._found(entry, opened)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # also a panic of a decoder in Rust, or StopIteration, which ends a bag
+            return _rejected(f"unparsable_header: {type(error).__name__}")
+
+    def _found(self, entry: Entry, opened: BinaryIO | Exception | None) -> Row:
+        if entry["problem"] is not None:
+            return {"status": _status_of(entry["problem"]), "reason": entry["problem"], "is_image": False}
+        try:
+            if isinstance(opened, Exception):
+                raise opened
+            with opened or self._source(entry).open(entry["path_raw"]) as file:
+                row = self._read(entry, file)
+        except SourceError:  # the root itself is gone
+            return _vanished()
+        except OSError as error:
+            if error.errno in _VANISHED:
+                return _vanished()
+            reason = os.strerror(error.errno) if error.errno else "EIO"
+            return {"status": Status.UNREADABLE, "reason": reason, "is_image": False}
+        if row.get("format") == "nifti" and row.get("is_image") and not row.get("Modality"):
+            row["Modality"] = _configured_modality(entry["path"], self._config)
+            row["modality_source"] = None if row["Modality"] == "unknown" else "configuration"
+        return row
+
+    def _read(self, entry: Entry, file: BinaryIO) -> Row:
+        from cohort.readers import read_header
+
+        folder, name = os.path.split(entry["path_raw"])
+        scan = self._config.scan
+        row: Row = {}
+        try:
+            row = read_header(
+                file,
+                entry["size"],
+                os.fsdecode(name),
+                neighbour=partial(_neighbour, self._source(entry), folder),
+                gzip_limit=scan.gzip_limit_mib << 20,
+                extra=self._extra,
+                all_headers=scan.all_headers,
+            )
+        except OSError:
+            if damage_of(file) is None:
+                raise
+        damage = damage_of(file)  # a reader may have made something else of it
+        return row if damage is None else _rejected(damage) | {"format": row.get("format")}
+
+
+def _rejected(reason: str) -> Row:
+    return {"status": Status.REJECTED, "reason": reason, "is_image": False}
+
+
+def _vanished() -> Row:
+    return {"status": Status.VANISHED, "reason": "vanished", "is_image": False}
+
+
+def _status_of(problem: str) -> Status:
+    """Return what becomes of an object that is not opened."""
+    if problem == "archive":  # its members have rows of their own
+        return Status.NOT_IMAGING
+    if problem == "vanished":
+        return Status.VANISHED
+    return Status.UNREADABLE if problem in errno.errorcode.values() else Status.REJECTED
+
+
+def _neighbour(source: Source, folder: bytes, name: str, limit: int) -> bytes | None:
+    try:
+        with source.open(os.path.join(folder, os.fsencode(name))) as file:
+            return file.read(limit)
+    except OSError:
+        return None
+
+
+def _configured_modality(path: str, config: Config) -> str:
+    from fnmatch import fnmatchcase
+
+    return next((value for glob, value in config.modality.items() if fnmatchcase(path, glob)), "unknown")
