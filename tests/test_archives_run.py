@@ -281,16 +281,16 @@ def image_folder(tmp_path: Path, truth: PhantomTruth) -> Path:
     return tmp_path / "images"
 
 
-def test_a_list_of_all_files_is_a_run_over_the_folder(image_folder: Path, tmp_path: Path) -> None:
+def test_a_list_of_all_files_gives_the_bytes_of_the_folder(image_folder: Path, tmp_path: Path) -> None:
     names = [os.fsencode(path.relative_to(image_folder)) for path in image_folder.rglob("*") if path.is_file()]
     random.Random(1).shuffle(names)
     (tmp_path / "list").write_bytes(b"\0".join(names))
     out, piped, whole = tmp_path / "out", tmp_path / "piped", tmp_path / "whole"
-    done = call("run", str(image_folder), "--from-file", str(tmp_path / "list"), "-o", str(out))
+    done = call("scan", str(image_folder), "--from-file", str(tmp_path / "list"), "-o", str(out))
     assert done.returncode == 0, done.stderr
-    done = call("run", "--from-file", "-", "-o", str(piped), cwd=image_folder, data=b"\n".join(names))
+    done = call("scan", "--from-file", "-", "-o", str(piped), cwd=image_folder, data=b"\n".join(names))
     assert done.returncode == 0, done.stderr
-    assert call("run", str(image_folder), "-o", str(whole)).returncode == 0
+    assert call("scan", str(image_folder), "-o", str(whole)).returncode == 0
     everything = {path.relative_to(whole) for path in whole.rglob("*") if path.is_file()}
     for name in everything - {Path("run.json")}:
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name

@@ -31,7 +31,7 @@ HEAD_BYTES = 16 * 1024
 _TAIL_BYTES = 4 * 1024
 _STEP = 64  # bytes
 _GZIP_MAGIC = b"\x1f\x8b\x08"
-_ARCHIVE_MAGIC = (b"PK\3\4", b"PK\5\6", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07")
+_ARCHIVE_MAGIC = (b"PK\3\4", b"PK\5\6", b"PK\x07\x08", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07")
 
 
 class FrameReader(Protocol):

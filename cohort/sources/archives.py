@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from cohort.sources.base import INSIDE
 from cohort.sources.streams import MAGIC, DamagedError, FileBytes, InflatedBytes
 from cohort.sources.tars import TarContents, begins_tar
-from cohort.sources.zips import BEGINNINGS, ZipContents
+from cohort.sources.zips import ZipContents, is_zip
 
 if TYPE_CHECKING:
     from cohort.sources.limits import ArchiveLimits
@@ -139,11 +139,11 @@ def _opened(path: bytes, limits: ArchiveLimits | None) -> Contents | None:
 
 
 def _contents(path: bytes, limits: ArchiveLimits | None) -> Contents | None:
-    """Return what a file holds by its first bytes, None where they begin no archive."""
+    """Return what a file holds by its content, None where that is no archive."""
     file = FileBytes(path)
-    head = file.read_at(0, _BLOCK)
-    if head.startswith(BEGINNINGS):
+    if is_zip(file):
         return ZipContents(file, limits)
+    head = file.read_at(0, _BLOCK)
     codec = next((codec for codec, magic in MAGIC.items() if head.startswith(magic)), None)
     if codec is None:
         return TarContents(file, file.size, limits) if begins_tar(head) else None

@@ -181,7 +181,8 @@ class LocalSource:
         return included and not self._matches(path, self._exclude)
 
     def _matches(self, path: bytes, globs: Sequence[str]) -> bool:
-        return bool(globs) and any(fnmatchcase(printable(path), glob) for glob in globs)
+        text = printable(path) if globs else ""
+        return any(fnmatchcase(text, glob) for glob in globs)
 
     def _describe(self, path: bytes, absolute: bytes) -> ObjectRef:
         try:

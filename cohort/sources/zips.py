@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from cohort.sources.limits import ArchiveLimits
     from cohort.sources.streams import FileBytes
 
-BEGINNINGS = (b"PK\3\4", b"PK\5\6", b"PK\x07\x08")
-"""A first member, an archive without any, a mark of archives that could have been split."""
-
+_LOCAL_MAGIC, _END_MAGIC, _SPLIT_MAGIC = b"PK\3\4", b"PK\5\6", b"PK\x07\x08"
 _END = struct.Struct("<4s4H2LH")  # 4.3.16
 _END64_PLACE = struct.Struct("<4sLQL")  # 4.3.15
 _END64 = struct.Struct("<4sQ2H2L4Q")  # 4.3.14
@@ -35,6 +33,16 @@ _CODECS = {8: "deflate", 12: "bz2"}
 _DEFLATE_RATIO = 1032  # deflate cannot do better: 258 bytes for two bits
 _ENCRYPTED = 1
 _UNIX = 3
+
+
+def is_zip(file: FileBytes) -> bool:
+    """Tell whether a file begins as a zip, or ends as the last of several files that make one."""
+    if file.read_at(0, 4) in (_LOCAL_MAGIC, _END_MAGIC, _SPLIT_MAGIC):
+        return True
+    base = max(0, file.size - _END.size - _LONGEST_REMARK)
+    tail = file.read_at(base, file.size - base)
+    at = tail.rfind(_END_MAGIC)
+    return 0 <= at <= len(tail) - _END.size and at + _END.size + _END.unpack_from(tail, at)[-1] == len(tail)
 
 
 class ZipContents:
@@ -70,7 +78,7 @@ class ZipContents:
         """Open a member that has no problem."""
         file = self._file
         local = file.read_at(member.offset, _LOCAL.size)
-        if len(local) < _LOCAL.size or local[:4] != BEGINNINGS[0]:
+        if len(local) < _LOCAL.size or local[:4] != _LOCAL_MAGIC:
             return MemberFile(_Nowhere(), 0, member.size)
         start = member.offset + _LOCAL.size + sum(_LOCAL.unpack(local)[-2:])
         if member.method == _STORED:
@@ -111,7 +119,7 @@ class ZipContents:
         file = self._file
         base = max(0, file.size - _END.size - _LONGEST_REMARK)
         tail = file.read_at(base, file.size - base)
-        at = tail.rfind(b"PK\5\6")
+        at = tail.rfind(_END_MAGIC)
         if at < 0:
             raise DamagedError
         _, disk, _, _, count, size, start, _ = _END.unpack_from(tail, at)
@@ -153,7 +161,7 @@ def _member(entry: tuple[int, ...], extra: bytes, directory: int) -> Member:
     kind = stat.S_IFMT(attributes >> 16) if made_by >> 8 == _UNIX else 0
     if flags & _ENCRYPTED:
         problem: str | None = "encrypted_member"
-    elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+    elif kind == stat.S_IFLNK or (kind not in (0, stat.S_IFREG, stat.S_IFDIR) and size == 0):
         problem = "not_regular_file"
     elif method != _STORED and method not in _CODECS:
         problem = "unknown_compression"
