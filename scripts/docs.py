@@ -6,8 +6,58 @@ import sys
 from pathlib import Path
 
 from cohort import schema
+from cohort.phantom import describe_traps
 
-PAGES = {Path(__file__).parents[1] / "docs" / "tables.md": schema.as_markdown}
+ROOT = Path(__file__).parents[1]
+
+_TRAPS = """# Traps
+
+Series that trip a naive reader. The phantom writes each of them with its truth (`cohort.phantom.make_traps`), the tests
+hold `cohort` to that truth (`tests/test_traps.py`: spacing, shape, verdict, counts, reasons, affine, voxels), and a
+benchmark asks other tools the same. Unless the trap says otherwise, the stack is 12 axial slices 2 mm apart.
+
+To write them all into a folder, and to ask the tools again:
+
+```
+.venv/bin/python -c "from cohort.phantom import make_traps; make_traps('traps')"
+scripts/bench peers                 # all, about three minutes; or name some: scripts/bench peers gantry-tilt oblique
+```
+
+{traps}
+
+Those named `copies` are written three ways, each a series of its own: single frames, an enhanced object, and an object
+converted from single frames (Legacy Converted Enhanced). All three give the same volumes, voxels and statistics.
+
+## The traps and other tools
+
+{title}. Every tool is run as its users run it, on a folder that holds one trap alone:
+
+- cohort: `scan` and `assemble`;
+- SimpleITK: `ImageSeriesReader` over the GDCM series of the folder;
+- dcm2niix: the command with its defaults;
+- dicom2nifti: `convert_directory`;
+- highdicom: `get_volume_from_series`, for a multi-frame object `Image.get_volume`.
+
+**right**: every stack has the true slices and spacing; time points may be one image or several, and a localizer an
+image of its own. A stack that is no regular grid must also be flagged: a warning will do, or a corrected copy.
+**right, warns**: it said besides that something is wrong. **wrong**: another number of slices or another spacing, which
+the cell gives; *wrong, warns*: it said that something is amiss. **refuses**: an error or no output, never counted as
+wrong. Traps of values and text are not asked: geometry alone is compared. The images are synthetic, with few private
+elements: a tool that reads the private headers of a maker may do better on real images of that maker.
+
+{result}
+"""
+
+
+def traps_page() -> str:
+    """Return the page of the traps: what each is, and the newest result of the benchmark against other tools."""
+    newest = max((ROOT / "benchmarks" / "results").glob("*-peers.md"))
+    _, _, title, result = newest.read_text(encoding="utf-8").split("\n\n", 3)
+    lines = "\n".join(f"| {name} | {what} |" for name, what in describe_traps().items())
+    return _TRAPS.format(traps=f"| trap | what it is |\n|---|---|\n{lines}", title=title, result=result.strip())
+
+
+PAGES = {ROOT / "docs" / "tables.md": schema.as_markdown, ROOT / "docs" / "traps.md": traps_page}
 
 
 def main() -> int:

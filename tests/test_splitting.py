@@ -589,6 +589,17 @@ def test_an_object_under_the_name_of_another_is_kept_whole() -> None:
     assert {f["reason"] for f in frames if f["role"] == "duplicate"} == {"same_instance"}
 
 
+def test_a_series_and_its_multiframe_copy_under_the_name_of_a_slice_are_both_kept_whole() -> None:
+    slices = [image(z + 1, 2.0 * z) for z in range(4)]
+    whole = multiframe([0.0, 2.0, 4.0, 6.0]) | {"path": "whole", "path_raw": b"whole"}
+    for rows in ([whole, *slices], [*slices, whole]):
+        volumes, _ = assembled(rows)
+        assert {(v["slices"], v["n_files"], v["split_reason"]) for v in volumes} == {
+            (4, 4, None),
+            (4, 1, "conflicting_instance"),
+        }
+
+
 def test_frames_without_b_value_are_one_group_not_one_each() -> None:
     row = multiframe([2.0 * z for z in range(5)] * 2, Modality="MR")
     row["frame_DiffusionBValue"] = [float("nan") for _ in range(5)] + [1000.0] * 5

@@ -53,13 +53,13 @@ def in_folder(opened: cohort.Cohort) -> dict[str, pd.DataFrame]:
 def volume_of(
     opened: cohort.Cohort, traps: PhantomTruth, in_folder: dict[str, pd.DataFrame]
 ) -> dict[str, dict[str, Any]]:
-    """Name of each true volume -> the row of the one found with its voxels, None for null."""
+    """Name of each true volume -> the row of the one volume with its voxels, if there is one; None for null."""
     found = {}
     for expected in traps.volumes:
         rows = in_folder[expected.path]
         same = [row for _, row in rows.iterrows() if is_image(opened, row, expected)]
-        assert len(same) == 1, (expected.name, rows[["slices", "timepoints", "split_reason"]].to_string())
-        found[expected.name] = {name: plain(value) for name, value in same[0].items()}
+        if len(same) == 1:
+            found[expected.name] = {name: plain(value) for name, value in same[0].items()}
     return found
 
 
@@ -91,6 +91,7 @@ def test_a_trap_gives_its_true_volumes_and_no_other(
 ) -> None:
     expected = of_trap(traps, trap)
     found = [row for folder, rows in in_folder.items() for row in rows["volume_id"] if belongs(folder, trap)]
+    assert {volume.name for volume in expected} <= set(volume_of)
     assert sorted(found) == sorted(volume_of[volume.name]["volume_id"] for volume in expected)
     for volume in expected:
         row = volume_of[volume.name]

@@ -56,9 +56,10 @@ def volume_rows(run: SafeRun) -> list[dict[str, Any]]:
 def _verdict(row: dict[str, Any]) -> str:
     if row["status"] != Status.OK:
         return "unusable"
-    if row["regularly_spaced_3d_volume"]:
-        return "regular"
-    return "single" if (row["slices"] or 0) <= 1 else "irregular"
+    regular = row["regularly_spaced_3d_volume"]
+    if regular is None and (row["slices"] or 0) <= 1:
+        return "single"
+    return "regular" if regular else "irregular"
 
 
 def verdicts(volumes: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 from cohort.volumes.copies import same_pixels
@@ -54,22 +54,26 @@ def part_versions(frames: list[Frame]) -> tuple[list[list[Frame]], list[tuple[Fr
 
 
 def _same_named(frames: list[Frame]) -> list[list[list[Frame]]]:
-    """Group instances, each with its frames, by name; of several, the same kind of image comes first everywhere."""
+    """Group instances, each with its frames, by name.
+
+    Of several, the same kind of image comes first everywhere: single frames where the series is one of single
+    frames, an object of many where it is not; then by number and by what was acquired.
+    """
     instances: dict[int, list[Frame]] = defaultdict(list)
     for frame in frames:
         instances[id(frame.row)].append(frame)
     names: dict[str, list[list[Frame]]] = defaultdict(list)
     for members in instances.values():
         names[members[0].row["instance_key"]].append(members)
+    lengths = Counter(len(members) for members in instances.values())
     for several in names.values():
         if len(several) > 1:
-            several.sort(key=_rank)
+            several.sort(key=lambda members: (-lengths[len(members)], len(members), *_order(members[0])))
     return list(names.values())
 
 
-def _rank(members: list[Frame]) -> tuple[Any, ...]:
-    """Order the instances of one name: an object that holds many frames comes behind single ones."""
-    return len(members), members[0].sort_key[:2], _kind(members[0]), members[0].sort_key
+def _order(frame: Frame) -> tuple[Any, ...]:
+    return frame.sort_key[:2], _kind(frame), frame.sort_key
 
 
 def _kind(frame: Frame) -> tuple[Any, ...]:
