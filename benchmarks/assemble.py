@@ -129,7 +129,7 @@ def _series(number: int, stacks: list[Row], singles: list[Row]) -> tuple[Row, Co
         "size": [int(template["size"]) + 2 * (i % 7) for i in range(count)],
         "instance_key": [key_of(name) for name in names],
     }
-    shared = template | {"source": "/benchmark", "modified": 0}
+    shared = template | {"modified": 0}
     if template["format"] == "dicom":
         columns["SOPInstanceUID"] = names
         shared |= {"PatientID": patient, "StudyInstanceUID": study, "SeriesInstanceUID": uid}
@@ -150,20 +150,20 @@ def _table(shared: Row, columns: Columns, count: int) -> pa.Table:
     return pa.table(arrays, schema=_LAYOUT)
 
 
-def _tables(rows: int, stacks: list[Row], singles: list[Row]) -> Iterator[pa.Table]:
+def _tables(rows: int, source: str, stacks: list[Row], singles: list[Row]) -> Iterator[pa.Table]:
     """Yield tables of whole series, as their folders are listed, and of files that are no images."""
     left, number = rows, 0
     while left:
         shared, columns = _series(number, stacks, singles)
-        made = _table(shared, columns, len(columns["path"])).slice(0, left)
+        made = _table(shared | {"source": source}, columns, len(columns["path"])).slice(0, left)
         yield made
         left, number = left - made.num_rows, number + 1
         others = min(left, round(_NO_IMAGE * made.num_rows))
         if others:
             paths = [f"{columns['path'][0]}.{i}.txt" for i in range(others)]
-            row = {"source": "/benchmark", "size": 10, "modified": 0, "status": Status.NOT_IMAGING, "is_image": False}
+            row = {"size": 10, "modified": 0, "status": Status.NOT_IMAGING, "is_image": False}
             listed = {"path": paths, "path_raw": [p.encode() for p in paths]}
-            yield _table(row | {"reason": "not_dicom_or_nifti"}, listed, others)
+            yield _table(row | {"source": source, "reason": "not_dicom_or_nifti"}, listed, others)
             left -= others
 
 
@@ -180,12 +180,13 @@ def _shards(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 
 def make(out: Path, rows: int) -> None:
-    """Write a run folder in which `scan` is committed with so many rows."""
+    """Write a run folder in which `scan` is committed with so many rows; its source is a folder that lacks the files."""
+    out.mkdir(parents=True, exist_ok=True)
     run = RunFolder(out)
     with tempfile.TemporaryDirectory() as folder:
         stacks, singles = _templates(Path(folder) / "images")
     artefacts, status, images = [], Counter(), 0
-    for number, table in enumerate(_shards(_tables(rows, stacks, singles))):
+    for number, table in enumerate(_shards(_tables(rows, str(out.resolve()), stacks, singles))):
         artefacts.append(run.write_table(run.part_name("files", number, rows), table))
         status.update(table["status"].to_pylist())
         images += sum(table["is_image"].to_pylist())

@@ -130,3 +130,27 @@ def test_frames_of_multi_frame_objects_count_for_the_buckets(truth: PhantomTruth
     assert frames > len(positions)
     assert shuffle.count_buckets(run, 5) == -(-frames // 5)
     assert shuffle.count_buckets(run, 10**6) == 1
+
+
+def test_rows_of_the_benchmark_assemble_as_they_were_made(tmp_path: Path) -> None:
+    import importlib.util
+    from pathlib import Path as Local
+
+    place = Local(__file__).parents[1] / "benchmarks" / "assemble.py"
+    spec = importlib.util.spec_from_file_location("assemble_benchmark", place)
+    assert spec is not None
+    assert spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    benchmark.make(tmp_path / "out", 4000)
+    run = RunFolder(tmp_path / "out")
+    files = run.read("files").to_pandas()
+    assert len(files) == 4000
+    assert files["path"].is_unique
+    counts = assemble(run, with_buckets(1000))["counts"]
+    assert counts["series"] == files["series_key"].nunique()
+    assert counts["images"] == files["is_image"].sum()
+    assert counts["status"] == {"ok": counts["volumes"]}
+    volumes = run.read("volumes").to_pandas()
+    assert volumes["timepoints"].max() > 1
+    assert volumes["missing_slice_count"].max() > 0
