@@ -129,7 +129,7 @@ def _fate(run: SafeRun) -> dict[int, tuple[str, str | None]] | None:
 
 def why_not_regular(volume: dict[str, Any]) -> str:
     """Return why a volume is no regular 3-D grid: a single image, the failed checks, or nothing recorded."""
-    if (volume["slices"] or 0) <= 1:
+    if (volume["slices"] or 0) <= 1 and volume["regularly_spaced_3d_volume"] is None:
         return "single slice"
     checks = [check.strip().replace("_", " ") for check in (volume["reason_not_regular"] or "").split(",")]
     return f"fails {', '.join(checks)}" if any(checks) else "no reason recorded"
