@@ -28,6 +28,7 @@ def demonstrate(
 
     from cohort.phantom import make_cohort
 
+    pipeline.check_options(config)
     images, truth = out / "images", out / "truth.json"
     if out.exists() and not truth.is_file() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} holds something else; name a new folder")

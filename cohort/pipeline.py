@@ -100,10 +100,19 @@ def stage(
     chosen = config or known
     upstream = _RESULT_SECTIONS[: _RESULT_SECTIONS.index(name)]
     _refuse_differences(folder, known, chosen, upstream)
+    check_options(chosen)
     with connect(chosen.cluster):
         _record_start(folder, chosen, folder.info().get("sources", []))
         _timed(folder, name, lambda: _STAGES[name](folder, chosen, progress, **options))
     return folder.info()
+
+
+def check_options(config: Config) -> None:
+    """Raise ConfigError for attributes asked for that do not exist."""
+    from cohort.readers import asked_columns
+    from cohort.reductions import check_groupings
+
+    check_groupings(config.reduce.group_by, (column.name for column in asked_columns(config.scan)))
 
 
 def stored_config(folder: RunFolder) -> Config:
@@ -141,11 +150,8 @@ def _check(
     roots: Sequence[str], folder: RunFolder, config: Config, *, from_file: str | None, restart: bool
 ) -> list[Source]:
     """Raise MisuseError where the call cannot be carried out; nothing has been written then."""
-    from cohort.readers import asked_columns
-    from cohort.reductions import check_groupings
-
     folder.check_usable()
-    check_groupings(config.reduce.group_by, (column.name for column in asked_columns(config.scan)))
+    check_options(config)
     options = config.scan
     sources = open_sources(
         roots,

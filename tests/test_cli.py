@@ -44,6 +44,8 @@ def bad_calls(images: Path, out: Path) -> dict[str, tuple[list[str], str]]:
     unknown.write_text("scan: {shard_sise: 3}\n")
     wrong.write_text("scan: {shard_size: many}\n")
     broken.write_text("scan: [\n")
+    colour = out.parent / "colour.yaml"
+    colour.write_text("reduce: {group_by: [Colour]}\n")
     source, to = str(images), ["-o", str(out)]
     return {
         "missing source": (["run", str(out.parent / "nowhere"), *to], "does not exist"),
@@ -69,6 +71,7 @@ def bad_calls(images: Path, out: Path) -> dict[str, tuple[list[str], str]]:
         "show nothing": (["show", str(out)], "not a run folder"),
         "assemble nothing": (["assemble", str(out)], "not a run folder"),
         "demo into something else": (["demo", str(taken)], "holds something else"),
+        "demo by no column": (["demo", str(out), "--config", str(colour)], "Colour"),
     }
 
 
@@ -76,7 +79,7 @@ NAMES = (
     "missing source", "empty source", "nothing matches", "source twice", "source is a URL", "out holds something else",
     "out is a file", "unknown key", "wrong type", "not YAML", "no such config", "nobody listens", "bad address",
     "no scheduler file", "no such column", "no such tag", "tag is a column", "tag is a sequence", "tag is bulk data",
-    "no workers", "show nothing", "assemble nothing", "demo into something else",
+    "no workers", "show nothing", "assemble nothing", "demo into something else", "demo by no column",
 )  # fmt: skip
 
 
@@ -111,6 +114,7 @@ def test_a_run_says_where_its_report_is_and_can_be_shown(image_folder: Path, coh
     assert "GEO-MISSING-SLICE" in done.stdout
     shown = cohort_command("show", str(out))
     assert shown.stdout == done.stdout
+    assert "Colour" in one_line(cohort_command("reduce", str(out), "--group-by", "Colour"))
     data = json.loads(cohort_command("show", str(out), "--json").stdout)
     assert data["files"]["objects"] == 11
     assert data["modalities"][0]["irregular"] == 1
