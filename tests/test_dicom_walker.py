@@ -144,6 +144,8 @@ def test_memo_is_bounded_and_can_be_cleared() -> None:
     for number in range(10_000):
         remember(memo, b"%d" % number, number)
         assert len(memo) <= 4096
+    remember(memo, bytes(1 << 20), "long")  # thousands of these would fill the memory
+    assert bytes(1 << 20) not in memo
     clear()
     assert not memo
 
