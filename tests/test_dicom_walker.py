@@ -17,7 +17,7 @@ from pydicom.charset import python_encoding
 
 from cohort.errors import RejectedError
 from cohort.phantom import make_cohort
-from cohort.readers import _format, dicom, without_warnings
+from cohort.readers import _format, dicom, dicom_window, without_warnings
 from cohort.readers.base import HEAD_BYTES
 from cohort.readers.dicom_convert import Fallback, clear, codec_of, convert, new_memo, remember
 from cohort.readers.dicom_walker import PARSER, walk_header
@@ -416,6 +416,19 @@ def test_functional_groups_read_as_in_pydicom(explicit: bool, defined: bool) -> 
     assert row["frame_ImagePositionPatient"] == [0, 0, 0, 0, 0, 1, 0, 0, 2]
     assert row["StackID"] == "1"
     assert not differences(row, oracle(data))
+
+
+def test_an_object_may_have_the_elements_that_its_frames_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_window, "MAX_NESTED", 100)
+    for explicit in (True, False):
+        items = b"".join(frame_groups(explicit, number, defined=True) for number in range(30))
+        changes = {0x00280008: ("IS", b"30"), 0x52009230: ("SQ", items)}
+        data = image(explicit=explicit, changes=changes)
+        assert not differences(walked(data), oracle(data))
+        with pytest.raises(Fallback, match="too_many_elements"):
+            walked(
+                image(explicit=explicit, changes=changes | {0x00280008: ("IS", b"0 "), 0x52009230: ("SQ", items * 9)})
+            )
 
 
 def test_mutants_of_functional_groups_are_read_as_by_pydicom_or_left_alone() -> None:

@@ -18,7 +18,7 @@ from pydicom.uid import (
 
 from cohort.readers.base import Row
 from cohort.readers.dicom import add_keys, pixel_facts
-from cohort.readers.dicom_convert import Fallback, clear, codec_of
+from cohort.readers.dicom_convert import Fallback, clear, codec_of, convert
 from cohort.readers.dicom_elements import (
     CHARSET,
     FIRST_PIXELS,
@@ -63,6 +63,8 @@ __all__ = ["PARSER", "Fallback", "clear", "walk_header"]
 PARSER = "walker 1"
 
 MAX_ELEMENTS = 200_000  # at the top level
+ELEMENTS_PER_FRAME, MOST_FRAMES = 128, 1 << 16  # allowed beyond those of any object
+FRAMES, PER_FRAME = 0x00280008, 0x52009230
 
 _EXPLICIT_SYNTAXES = frozenset(
     uid.encode()
@@ -253,10 +255,21 @@ def _sequence(window: Window, found: Found, pos: int, element: Element) -> int:
         return skip_sequence(window, position, implicit=implicit) - window.base
     if not implicit and element.vr != b"SQ":
         raise Fallback("value_representation")
+    if element.tag == PER_FRAME:
+        window.budget += ELEMENTS_PER_FRAME * _frames(found)
     codec = _codec(found, implicit=implicit)
     items, position = read_items(window, position, element.length, wanted, codec, implicit=implicit)
     window.nested[wanted.name] = Value(items)
     return position - window.base
+
+
+def _frames(found: Found) -> int:
+    """Return how many frames the object says it has."""
+    for column, key in found:
+        if column.tag == FRAMES:
+            frames = convert(b"IS", "int64", key[4:] if key[:2] == b"IS" else key, None)
+            return min(max(1, frames or 1), MOST_FRAMES)
+    return 1
 
 
 def _ends(window: Window, pos: int, tag: int, last: int) -> bool:
