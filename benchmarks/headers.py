@@ -30,10 +30,10 @@ import pydicom
 from cohort.errors import RejectedError
 from cohort.phantom import make_series
 from cohort.readers import dicom, dicom_walker, without_warnings
-from cohort.readers.base import HEAD_BYTES
+from cohort.readers.base import HEAD_BYTES, Limits
 from cohort.schema import DICOM_COLUMNS, FILES
 
-_GZIP_LIMIT = 1 << 30
+_LIMITS = Limits(1 << 30, 1 << 26, 150_000)
 _NAMES = [column.name for column in DICOM_COLUMNS]
 _BASE = "pydicom"
 _BAG_FILES = 1000  # the naive bag is slow: it gets no more than these
@@ -49,7 +49,7 @@ def _pydicom_row(path: str) -> Row:
 
 def _by_pydicom(file: Any, size: int, head: bytes) -> Row:
     try:
-        return dicom.read_header(file, size, head, gzipped=False, gzip_limit=_GZIP_LIMIT)
+        return dicom.read_header(file, size, head, _LIMITS)
     except RejectedError as rejection:
         return {"status": "rejected", "reason": rejection.reason}
 

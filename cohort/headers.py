@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cohort.cluster import Step, completed, ignore
+from cohort.config import MIB
 from cohort.errors import ConservationError, SourceError
 from cohort.schema import FILES, MANIFEST, Status
 from cohort.sources import ObjectRef, open_source, printable
@@ -228,7 +229,9 @@ def _found(entry: dict[str, Any], config: Config) -> Row:
                 entry["size"],
                 os.fsdecode(os.path.basename(path)),
                 neighbour=partial(_neighbour, source, os.path.dirname(path)),
-                gzip_limit=config.scan.gzip_limit_mib << 20,
+                gzip_limit=config.scan.gzip_limit_mib * MIB,
+                header_limit=config.scan.header_limit_mib * MIB,
+                element_limit=config.scan.element_limit,
             )
     except OSError as error:
         if error.errno in _VANISHED:

@@ -18,7 +18,7 @@ from pydicom.charset import python_encoding
 from cohort.errors import RejectedError
 from cohort.phantom import make_cohort
 from cohort.readers import _format, dicom, dicom_window, without_warnings
-from cohort.readers.base import HEAD_BYTES
+from cohort.readers.base import HEAD_BYTES, Limits
 from cohort.readers.dicom_convert import Fallback, clear, codec_of, convert, new_memo, remember
 from cohort.readers.dicom_walker import PARSER, walk_header
 
@@ -54,7 +54,7 @@ def walked(data: bytes) -> Row:
 
 def oracle(data: bytes) -> Row:
     file = io.BytesIO(data)
-    return dicom.read_header(file, len(data), data[:HEAD_BYTES], gzipped=False, gzip_limit=1 << 20)
+    return dicom.read_header(file, len(data), data[:HEAD_BYTES], Limits(1 << 20, 1 << 26, 150_000))
 
 
 def same(left: Any, right: Any) -> bool:

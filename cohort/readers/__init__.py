@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
+from cohort.config import MIB, ScanOptions
 from cohort.errors import RejectedError
 from cohort.readers.base import (
+    DEFLATE,
+    GZIP,
     HEAD_BYTES,
     FrameReader,
+    Limits,
     Neighbour,
     Row,
+    inflate_beginning,
     inflate_head,
     is_gzip,
     key_of,
@@ -37,7 +42,16 @@ __all__ = [
 _BOMBS = ("too_many_elements", "too_deep")
 
 
-def read_header(file: BinaryIO, size: int, name: str, *, neighbour: Neighbour, gzip_limit: int) -> Row:
+def read_header(
+    file: BinaryIO,
+    size: int,
+    name: str,
+    *,
+    neighbour: Neighbour,
+    gzip_limit: int,
+    header_limit: int = ScanOptions.header_limit_mib * MIB,
+    element_limit: int = ScanOptions.element_limit,
+) -> Row:
     """Decide by content what an object is and read its header.
 
     Parameters
@@ -51,7 +65,11 @@ def read_header(file: BinaryIO, size: int, name: str, *, neighbour: Neighbour, g
     neighbour : Neighbour
         Reads the object beside this one that has the name given.
     gzip_limit : int
-        Largest size, in bytes, to which a gzipped DICOM object is inflated.
+        Largest size, in bytes, to which a gzipped or deflated DICOM object is inflated.
+    header_limit : int
+        Bytes of a DICOM object that are held in memory.
+    element_limit : int
+        Elements and items of one DICOM header that are left to pydicom.
 
     Returns
     -------
@@ -64,7 +82,8 @@ def read_header(file: BinaryIO, size: int, name: str, *, neighbour: Neighbour, g
     container = "gzip" if is_gzip(head) else None
     inner = inflate_head(head) if container else head
     try:
-        row = _by_content(file, size, name, head, inner, neighbour, gzip_limit)
+        limits = Limits(gzip_limit, header_limit, element_limit)
+        row = _by_content(file, size, name, head, inner, neighbour, limits)
     except RejectedError as rejection:
         row = {"status": Status.REJECTED, "reason": rejection.reason, "is_image": False}
         row["format"] = _format(inner)
@@ -78,11 +97,11 @@ def _by_content(
     head: bytes,
     inner: bytes,
     neighbour: Neighbour,
-    gzip_limit: int,
+    limits: Limits,
 ) -> Row:
     kind = _format(inner)
     if kind == "dicom":
-        return _read_dicom(file, size, head, gzipped=inner is not head, gzip_limit=gzip_limit)
+        return _read_dicom(file, size, head, gzipped=inner is not head, limits=limits)
     from cohort.readers import nifti
 
     if kind == "nifti":
@@ -92,20 +111,51 @@ def _by_content(
     return {"status": Status.NOT_IMAGING, "reason": "not_dicom_or_nifti", "is_image": False}
 
 
-def _read_dicom(file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_limit: int) -> Row:
-    """Walk the header; what is odd is read by pydicom, and the row says why."""
-    from cohort.readers import dicom, dicom_walker
-
-    reason = "gzip"
+def _read_dicom(file: BinaryIO, size: int, head: bytes, *, gzipped: bool, limits: Limits) -> Row:
+    """Read one DICOM header; a compressed object is read from the beginning of what it inflates to."""
     if not gzipped:
-        try:
-            return dicom_walker.walk_header(file, size, head)
-        except dicom_walker.Fallback as fallback:
-            reason = fallback.reason
+        return _read_elements(file, size, head, limits)
+    inner, inner_size = inflate_beginning(file, GZIP, limits.header, limits.inflated)
+    row = _read_elements(inner, inner_size, inner.read(HEAD_BYTES), limits)
+    return _as_stored(row, file, size, head)
+
+
+def _read_elements(file: BinaryIO, size: int, head: bytes, limits: Limits) -> Row:
+    """Walk the header; what is odd is read by pydicom, and the row says why."""
+    from cohort.readers import dicom, dicom_guard, dicom_walker
+
+    try:
+        return dicom_walker.walk_header(file, size, head)
+    except dicom_walker.Fallback as fallback:
+        reason = fallback.reason
     if reason in _BOMBS:
         raise RejectedError(reason)  # pydicom would take minutes or gigabytes over it
-    row = dicom.read_header(file, size, head, gzipped=gzipped, gzip_limit=gzip_limit)
+    try:
+        row = dicom.read_header(file, size, head, limits)
+    except dicom_guard.Deflated as deflated:
+        return _read_deflated(file, size, head, deflated.start, limits)
     return row | {"fallback_reason": reason}
+
+
+def _read_deflated(file: BinaryIO, size: int, head: bytes, start: int, limits: Limits) -> Row:
+    """Inflate a data set and read it as what it is: explicit little endian (PS3.5 section A.5)."""
+    from cohort.readers import dicom
+
+    inner, inner_size = inflate_beginning(
+        file, DEFLATE, limits.header, limits.inflated, start, prefix=dicom.INFLATED_START
+    )
+    row = _read_elements(inner, inner_size, inner.read(HEAD_BYTES), limits)
+    row["TransferSyntaxUID"] = dicom.DEFLATED
+    return _as_stored(row, file, size, head)
+
+
+def _as_stored(row: Row, file: BinaryIO, size: int, head: bytes) -> Row:
+    """Return the row of a compressed object: offsets inside the stream are of no use."""
+    from cohort.readers import dicom
+
+    row |= {"pixel_offset": None, "pixel_length": None}
+    dicom.add_keys(row, file, size, head)
+    return row
 
 
 def forget() -> None:
@@ -136,7 +186,7 @@ def _starts_like_dicom(inner: bytes) -> bool:
     if inner[4:6].isalpha() and inner[4:6].isupper():
         return True
     length = int.from_bytes(inner[4:8], "little" if group[1] == 0 else "big")
-    return 0 < length <= 1024
+    return 0 < length <= 1024 or (length == 0 and inner[8:10] == group)
 
 
 def open_frames(file: BinaryIO, frame_row: Mapping[str, object], *, gzip_limit: int) -> FrameReader:

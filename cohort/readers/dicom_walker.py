@@ -6,8 +6,7 @@ reads the object instead. Both give the same row.
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from pydicom.uid import (
     AllTransferSyntaxes,
@@ -43,7 +42,6 @@ from cohort.readers.dicom_elements import (
     unpack_implicit,
     unpack_length,
 )
-from cohort.readers.dicom_frames import functional_groups, ultrasound_spacing
 from cohort.readers.dicom_items import (
     check_open,
     looks_explicit,
@@ -55,6 +53,7 @@ from cohort.readers.dicom_layouts import (
     implicit_runs,
     known_run,
 )
+from cohort.readers.dicom_sequences import nested_row
 from cohort.readers.dicom_window import Window
 from cohort.schema import Status
 
@@ -116,7 +115,7 @@ def walk_header(file: BinaryIO, size: int, head: bytes) -> Row:
     add_keys(row, file, size, head)
     row |= pixel_facts(row, pixels[:2] if pixels else None, size)
     if window.nested and row["is_image"]:
-        row |= _nested_row(window.nested, row)
+        row |= nested_row(window.nested, row)
     return row
 
 
@@ -294,16 +293,6 @@ def _implicit_pixels(window: Window, pos: int, tag: int) -> Pixels:
     window.check(pos + 8)
     length = unpack_length(window.data, pos + 4)[0]
     return window.base + pos + 8, None if length == UNDEFINED else length, tag
-
-
-def _nested_row(nested: dict[str, Value], row: Row) -> Row:
-    """Return the columns that sequences fill; their items stand in for pydicom's."""
-    dataset: Any = dict(nested)
-    regions = nested.get("SequenceOfUltrasoundRegions", Value([])).value
-    plain = [SimpleNamespace(**{name: value.value for name, value in region.items()}) for region in regions]
-    dataset["SequenceOfUltrasoundRegions"] = Value(plain)
-    found = functional_groups(dataset, row)
-    return found | ultrasound_spacing(dataset)
 
 
 def _values(found: Found, *, implicit: bool) -> Row:
