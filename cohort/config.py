@@ -31,7 +31,11 @@ class ScanOptions:
     include, exclude : tuple of str
         Globs on the path below the root. Objects that match no `include` (if any) or some `exclude` are not listed.
     gzip_limit_mib : int
-        Largest size to which a gzipped DICOM object is inflated.
+        Largest size to which a gzipped or deflated DICOM object is inflated.
+    header_limit_mib : int
+        Most of one DICOM header that is held in memory, where it is compressed or odd.
+    element_limit : int
+        Most elements and items of one DICOM header that pydicom is asked to read: what is odd, or big endian.
     extra_tags : tuple of str
         Further attributes of DICOM objects that become columns of `files/`: keywords, or `gggg,eeee` in hexadecimal.
         Only the top level of an object is looked at.
@@ -53,6 +57,8 @@ class ScanOptions:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     gzip_limit_mib: int = 1024
+    header_limit_mib: int = 64
+    element_limit: int = 150_000
     extra_tags: tuple[str, ...] = ()
     all_headers: bool = False
     archives: bool = True

@@ -74,7 +74,9 @@ def told_by_pydicom(path: Path) -> dict[str, Any]:
     """File meta information and dataset by pydicom's own writer; what it cannot write is left out."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        data = path.read_bytes()  # where the preamble is cut off, pydicom needs the rest without its prefix
+        whole = io.BytesIO(data.removeprefix(b"DICM") if data[128:132] != b"DICM" else data)
+        dataset = pydicom.dcmread(whole, stop_before_pixels=True, force=True)
         found = {}
         for part in (getattr(dataset, "file_meta", Dataset()), dataset):
             for tag in list(part.keys()):

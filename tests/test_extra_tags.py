@@ -35,7 +35,7 @@ from cohort.config import Config, config_from
 from cohort.errors import ConfigError, OutputError, RejectedError
 from cohort.phantom import PhantomTruth
 from cohort.readers import dicom, extra_columns, read_header, without_warnings
-from cohort.readers.base import HEAD_BYTES
+from cohort.readers.base import HEAD_BYTES, Limits
 from cohort.readers.dicom_walker import Fallback, walk_header
 from cohort.report.safe import SafeRun
 from cohort.schema import FILES, Column, Privacy
@@ -405,7 +405,7 @@ def with_both(data: bytes, tags: tuple[str, ...]) -> dict[str, Any] | None:
             return None
         try:
             expected = dicom.read_header(
-                io.BytesIO(data), len(data), head, gzipped=False, gzip_limit=1 << 20, extra=columns
+                io.BytesIO(data), len(data), head, Limits(1 << 20, 1 << 26, 150_000), extra=columns
             )
         except RejectedError:
             return None

@@ -8,6 +8,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from cohort.config import MIB
 from cohort.errors import ConservationError, SourceError
 from cohort.schema import Status
 from cohort.sources import INSIDE, damage_of, open_source
@@ -150,7 +151,9 @@ class _Reader:
                 entry["size"],
                 os.fsdecode(name),
                 neighbour=partial(_neighbour, self._source(entry), folder),
-                gzip_limit=scan.gzip_limit_mib << 20,
+                gzip_limit=scan.gzip_limit_mib * MIB,
+                header_limit=scan.header_limit_mib * MIB,
+                element_limit=scan.element_limit,
                 extra=self._extra,
                 all_headers=scan.all_headers,
             )

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from cohort.config import MIB, ScanOptions
 from cohort.errors import RejectedError
 from cohort.readers.base import (
+    DEFLATE,
+    GZIP,
     HEAD_BYTES,
     FrameReader,
+    Limits,
     Neighbour,
     Row,
+    inflate_beginning,
     inflate_head,
     is_archive,
     is_gzip,
@@ -64,6 +69,8 @@ def read_header(
     *,
     neighbour: Neighbour,
     gzip_limit: int,
+    header_limit: int = ScanOptions.header_limit_mib * MIB,
+    element_limit: int = ScanOptions.element_limit,
     extra: tuple[Column, ...] = (),
     all_headers: bool = False,
 ) -> Row:
@@ -80,7 +87,11 @@ def read_header(
     neighbour : Neighbour
         Reads the object beside this one that has the name given.
     gzip_limit : int
-        Largest size, in bytes, to which a gzipped DICOM object is inflated.
+        Largest size, in bytes, to which a gzipped or deflated DICOM object is inflated.
+    header_limit : int
+        Bytes of a DICOM object that are held in memory.
+    element_limit : int
+        Elements and items of one DICOM header that are left to pydicom.
     extra : tuple of Column
         Columns asked for beyond those of the data dictionary, as of `extra_columns`.
     all_headers : bool
@@ -97,7 +108,8 @@ def read_header(
     container = "gzip" if is_gzip(head) else None
     inner = inflate_head(head) if container else head
     try:
-        row = _by_content(file, size, name, head, inner, neighbour, gzip_limit, extra)
+        limits = Limits(gzip_limit, header_limit, element_limit)
+        row = _by_content(file, size, name, head, inner, neighbour, limits, extra)
         if all_headers and _format(inner) == "dicom":
             from cohort.readers.dicom_json import header_json
 
@@ -116,12 +128,12 @@ def _by_content(
     head: bytes,
     inner: bytes,
     neighbour: Neighbour,
-    gzip_limit: int,
+    limits: Limits,
     extra: tuple[Column, ...],
 ) -> Row:
     kind = _format(inner)
     if kind == "dicom":
-        return _read_dicom(file, size, head, gzipped=inner is not head, gzip_limit=gzip_limit, extra=extra)
+        return _read_dicom(file, size, head, gzipped=inner is not head, limits=limits, extra=extra)
     from cohort.readers import nifti
 
     if kind == "nifti":
@@ -133,33 +145,66 @@ def _by_content(
 
 
 def _read_dicom(
-    file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_limit: int, extra: tuple[Column, ...]
+    file: BinaryIO, size: int, head: bytes, *, gzipped: bool, limits: Limits, extra: tuple[Column, ...]
 ) -> Row:
     """Read the header, and of a mosaic what it holds."""
     from cohort.readers import dicom_mosaic
 
-    row = _read_dicom_header(file, size, head, gzipped=gzipped, gzip_limit=gzip_limit, extra=extra)
+    row = _read_dicom_header(file, size, head, gzipped=gzipped, limits=limits, extra=extra)
     if dicom_mosaic.is_mosaic(row):
-        row |= dicom_mosaic.mosaic_facts(file, size, head, row, gzip_limit=gzip_limit if gzipped else None)
+        row |= dicom_mosaic.mosaic_facts(file, size, head, row, gzip_limit=limits.inflated if gzipped else None)
     return row
 
 
 def _read_dicom_header(
-    file: BinaryIO, size: int, head: bytes, *, gzipped: bool, gzip_limit: int, extra: tuple[Column, ...]
+    file: BinaryIO, size: int, head: bytes, *, gzipped: bool, limits: Limits, extra: tuple[Column, ...]
 ) -> Row:
-    """Walk the header; what is odd is read by pydicom, and the row says why."""
-    from cohort.readers import dicom, dicom_walker
-
-    reason = "gzip"
+    """Read one DICOM header; a compressed object is read from the beginning of what it inflates to."""
     if not gzipped:
-        try:
-            return dicom_walker.walk_header(file, size, head, extra)
-        except dicom_walker.Fallback as fallback:
-            reason = fallback.reason
+        return _read_elements(file, size, head, limits, extra)
+    inner, inner_size = inflate_beginning(file, GZIP, limits.header, limits.inflated)
+    row = _read_elements(inner, inner_size, inner.read(HEAD_BYTES), limits, extra)
+    return _as_stored(row, file, size, head)
+
+
+def _read_elements(file: BinaryIO, size: int, head: bytes, limits: Limits, extra: tuple[Column, ...]) -> Row:
+    """Walk the header; what is odd is read by pydicom, and the row says why."""
+    from cohort.readers import dicom, dicom_guard, dicom_walker
+
+    try:
+        return dicom_walker.walk_header(file, size, head, extra)
+    except dicom_walker.Fallback as fallback:
+        reason = fallback.reason
     if reason in _BOMBS:
         raise RejectedError(reason)  # pydicom would take minutes or gigabytes over it
-    row = dicom.read_header(file, size, head, gzipped=gzipped, gzip_limit=gzip_limit, extra=extra)
+    try:
+        row = dicom.read_header(file, size, head, limits, extra)
+    except dicom_guard.Deflated as deflated:
+        return _read_deflated(file, size, head, deflated.start, limits, extra)
     return row | {"fallback_reason": reason}
+
+
+def _read_deflated(
+    file: BinaryIO, size: int, head: bytes, start: int, limits: Limits, extra: tuple[Column, ...]
+) -> Row:
+    """Inflate a data set and read it as what it is: explicit little endian (PS3.5 section A.5)."""
+    from cohort.readers import dicom
+
+    inner, inner_size = inflate_beginning(
+        file, DEFLATE, limits.header, limits.inflated, start, prefix=dicom.INFLATED_START
+    )
+    row = _read_elements(inner, inner_size, inner.read(HEAD_BYTES), limits, extra)
+    row["TransferSyntaxUID"] = dicom.DEFLATED
+    return _as_stored(row, file, size, head)
+
+
+def _as_stored(row: Row, file: BinaryIO, size: int, head: bytes) -> Row:
+    """Return the row of a compressed object: offsets inside the stream are of no use."""
+    from cohort.readers import dicom
+
+    row |= {"pixel_offset": None, "pixel_length": None}
+    dicom.add_keys(row, file, size, head)
+    return row
 
 
 def forget() -> None:
@@ -190,7 +235,7 @@ def _starts_like_dicom(inner: bytes) -> bool:
     if inner[4:6].isalpha() and inner[4:6].isupper():
         return True
     length = int.from_bytes(inner[4:8], "little" if group[1] == 0 else "big")
-    return 0 < length <= 1024
+    return 0 < length <= 1024 or (length == 0 and inner[8:10] == group)
 
 
 def open_frames(file: BinaryIO, frame_row: Mapping[str, Any], *, gzip_limit: int) -> FrameReader:

@@ -9,7 +9,9 @@ import warnings
 import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
+
+from isal import igzip_lib
 
 from cohort.errors import RejectedError
 
@@ -30,8 +32,20 @@ HEAD_BYTES = 16 * 1024
 
 _TAIL_BYTES = 4 * 1024
 _STEP = 64  # bytes
+_BLOCK = 1 << 20  # bytes inflated at a time
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _ARCHIVE_MAGIC = (b"PK\3\4", b"PK\5\6", b"PK\x07\x08", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07")
+
+
+class Limits(NamedTuple):
+    """What reading one DICOM header may cost: see `ScanOptions`."""
+
+    inflated: int
+    """Bytes to which an object is inflated."""
+    header: int
+    """Bytes of it that are held in memory."""
+    elements: int
+    """Elements and items that are parsed."""
 
 
 class FrameReader(Protocol):
@@ -75,28 +89,77 @@ def inflate_head(head: bytes, limit: int = HEAD_BYTES) -> bytes:
     return out
 
 
+class Stream(NamedTuple):
+    """A way to compress: what its reasons are called, and the flag by which it is inflated."""
+
+    name: str
+    flag: int
+
+
+GZIP = Stream("gzip", igzip_lib.DECOMP_GZIP)
+DEFLATE = Stream("deflate", igzip_lib.DECOMP_DEFLATE)  # without a wrapper, and so without a checksum
+
+
 def inflate(file: BinaryIO, limit: int) -> io.BytesIO:
     """Inflate a whole gzip stream into memory; raises RejectedError above `limit` bytes or where it is damaged."""
-    file.seek(0)
-    decompressor = zlib.decompressobj(wbits=31)
-    out = io.BytesIO()
+    return inflate_beginning(file, GZIP, limit, limit)[0]
+
+
+def inflate_beginning(
+    file: BinaryIO, stream: Stream, keep: int, limit: int, start: int = 0, prefix: bytes = b""
+) -> tuple[io.BytesIO, int]:
+    """Inflate a stream to its end, to know that it is whole, and keep its beginning.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        Where the stream is.
+    stream : Stream
+        How it is compressed. Gzip may have several members.
+    keep : int
+        Bytes kept in memory.
+    limit : int
+        Largest size in bytes; no more is inflated.
+    start : int
+        Where the stream begins.
+    prefix : bytes
+        What is put before it.
+
+    Returns
+    -------
+    tuple of BytesIO and int
+        What is kept, and the size of all; both with the prefix.
+
+    Raises
+    ------
+    RejectedError
+        `*_too_large`, `*_truncated` or `*_damaged`.
+    """
+    file.seek(start)
+    kept, size = io.BytesIO(), 0
+    kept.write(prefix)
+    decompressor = igzip_lib.IgzipDecompressor(flag=stream.flag)
     try:
-        while block := file.read(1 << 20):
-            while block:
-                if decompressor.eof:  # another member follows, or padding
-                    if not is_gzip(block):
-                        break
-                    decompressor = zlib.decompressobj(wbits=31)
-                out.write(decompressor.decompress(block, limit + 1 - out.tell()))
-                if out.tell() > limit:
-                    raise RejectedError("gzip_too_large")
-                block = decompressor.unused_data if decompressor.eof else decompressor.unconsumed_tail
-        if not decompressor.eof:
-            raise RejectedError("gzip_truncated")
-    except zlib.error:
-        raise RejectedError("gzip_damaged") from None
-    out.seek(0)
-    return out
+        while True:
+            block = b""
+            if decompressor.eof:
+                block = decompressor.unused_data or file.read(_BLOCK)
+                if stream is not GZIP or not is_gzip(block):  # padding, or nothing
+                    break
+                decompressor = igzip_lib.IgzipDecompressor(flag=stream.flag)
+            elif decompressor.needs_input:
+                block = file.read(_BLOCK)
+                if not block:
+                    raise RejectedError(f"{stream.name}_truncated")
+            data = decompressor.decompress(block, _BLOCK)
+            size += len(data)
+            if size > limit:
+                raise RejectedError(f"{stream.name}_too_large")
+            kept.write(data[: max(0, keep + len(prefix) - kept.tell())])
+    except igzip_lib.IsalError:  # type: ignore[misc]  # its stub takes the class for an instance
+        raise RejectedError(f"{stream.name}_damaged") from None
+    kept.seek(0)
+    return kept, size + len(prefix)
 
 
 def key_of(*parts: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import pydicom
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
@@ -18,9 +19,12 @@ from pydicom.uid import (
 from pydicom.valuerep import PersonName
 
 from cohort.errors import RejectedError
-from cohort.readers.base import Row, inflate, key_of, key_of_bytes
-from cohort.readers.dicom_frames import detector_place, functional_groups, ultrasound_spacing
+from cohort.readers.base import Limits, Row, key_of, key_of_bytes
+from cohort.readers.dicom_guard import Deflated, Guard
+from cohort.readers.dicom_items import MAX_DEPTH
+from cohort.readers.dicom_sequences import nested_row, wanted_sequences
 from cohort.readers.dicom_tags import tag_of
+from cohort.readers.dicom_window import MAX_VALUE
 from cohort.schema import DICOM_COLUMNS, Column, Status
 
 if TYPE_CHECKING:
@@ -30,39 +34,36 @@ if TYPE_CHECKING:
 # Reading is lenient: a value that breaks the rules of its VR is converted all the same, or kept as raw text.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
+MAGIC = b"DICM"
+_SYNTAX = b"\x02\x00\x10\x00UI\x14\x00" + ExplicitVRLittleEndian.encode() + b"\x00"
+INFLATED_START = bytes(128) + MAGIC + b"\x02\x00\x00\x00UL\x04\x00" + len(_SYNTAX).to_bytes(4, "little") + _SYNTAX
+"""Stands before a data set that was inflated: preamble and transfer syntax."""
+DEFLATED = str(DeflatedExplicitVRLittleEndian)
+
 PARSER = f"pydicom {pydicom.__version__}"
 
 _PIXEL_KEYWORDS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
 _UNDEFINED = 0xFFFFFFFF
+_ITEM_ENDS = (b"\xfe\xff\x0d\xe0\0\0\0\0", b"\xff\xfe\xe0\x0d\0\0\0\0")
 _LONG_VRS = (b"OB", b"OW", b"UN", b"OF", b"OD", b"OV")
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, None)
 _RAW_TEXT_LIMIT = 64  # enough to see what is wrong with a value
 _COLUMNS = tuple((column, tag_of(column)) for column in DICOM_COLUMNS)
 
 
-def read_header(
-    file: BinaryIO,
-    size: int,
-    head: bytes,
-    *,
-    gzipped: bool,
-    gzip_limit: int,
-    extra: tuple[Column, ...] = (),
-) -> Row:
+def read_header(file: BinaryIO, size: int, head: bytes, limits: Limits, extra: tuple[Column, ...] = ()) -> Row:
     """Read one DICOM header up to the pixels.
 
     Parameters
     ----------
     file : BinaryIO
-        The object; left open.
+        The object, or of an inflated one the beginning; left open.
     size : int
         Its size in bytes.
     head : bytes
-        Its first bytes as they are stored.
-    gzipped : bool
-        Whether the whole object is a gzip stream.
-    gzip_limit : int
-        Largest size, in bytes, to which it is inflated.
+        Its first bytes.
+    limits : Limits
+        What reading may cost.
     extra : tuple of Column
         Columns asked for beyond those of the data dictionary.
 
@@ -74,63 +75,93 @@ def read_header(
     Raises
     ------
     RejectedError
-        If no header can be made out.
+        If no header can be made out, or only at too high a cost.
+    Deflated
+        If the data set has to be inflated first.
     """
-    stored, stored_size = file, size
-    if gzipped:
-        file = inflate(file, gzip_limit)
-        size = len(file.getbuffer())
-    dataset = parse(file)
-    pixels = _pixel_element(dataset, file)
-    cut = pixels is None and _ends_inside_header(dataset, file, size)  # before values are converted
-    row = _values(dataset, (*_COLUMNS, *((column, tag_of(column)) for column in extra)))
+    origin = len(MAGIC) if lacks_preamble(head) else 0
+    guard = Guard(file, size, limits, origin)
+    dataset = parse(guard)
+    stopped = guard.tell()
+    pixels = _pixel_element(dataset, guard)
+    lost = None if pixels else _lost_end(dataset, guard, stopped, size - origin)  # before values are converted
+    row = _values(dataset, guard, (*_COLUMNS, *((column, tag_of(column)) for column in extra)))
     row |= {"format": "dicom", "parser": PARSER, "status": Status.OK}
     row["TransferSyntaxUID"] = _transfer_syntax(dataset)
-    add_keys(row, stored, stored_size, head)
-    if cut:
-        row["status"], row["reason"] = Status.REJECTED, "truncated_header"
-    row |= pixel_facts(row, pixels, size)
+    if lost:
+        row |= {"status": Status.REJECTED, "reason": lost}
+    row |= pixel_facts(row, pixels and (pixels[0] + origin, pixels[1]), size)
     if row["is_image"]:
-        row |= functional_groups(dataset, row)
-        row |= ultrasound_spacing(dataset)
-        row |= detector_place(dataset, row)
-    if gzipped:
-        row["pixel_offset"] = row["pixel_length"] = None  # offsets inside the stream are of no use
+        row |= nested_row(wanted_sequences(dataset, guard), row)
+    add_keys(row, file, size, head)
     return row
 
 
-def parse(file: BinaryIO) -> Dataset:
+def lacks_preamble(head: bytes) -> bool:
+    """Tell whether an object begins with the prefix: the preamble of 128 bytes before it was cut off."""
+    return head.startswith(MAGIC) and head[128:132] != MAGIC
+
+
+def parse(guard: Guard) -> Dataset:
     """Parse up to the pixels; what the parser returns must show by its content that it is DICOM."""
-    file.seek(0)
     try:
         try:
-            dataset = pydicom.dcmread(file, stop_before_pixels=True)
+            dataset = pydicom.dcmread(guard, stop_before_pixels=True, defer_size=MAX_VALUE)
         except InvalidDicomError:
-            file.seek(0)
-            dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-    except EOFError:
-        raise RejectedError("truncated_header") from None
-    except RecursionError:
-        raise RejectedError("too_deep") from None
+            guard.seek(0)
+            dataset = pydicom.dcmread(guard, stop_before_pixels=True, defer_size=MAX_VALUE, force=True)
+    except (RejectedError, Deflated):
+        raise
     except Exception as error:
-        raise RejectedError(f"unparsable_header: {type(error).__name__}") from None
+        for cause in (error, error.__context__):
+            if isinstance(cause, OSError) and cause.errno:
+                raise cause from None  # not the object is at fault, but where it lies
+        raise RejectedError(_why(error, guard)) from None
+    if _is_too_deep(dataset):
+        raise RejectedError("too_deep")
     known = any(keyword in dataset for keyword in ("SOPClassUID", "SOPInstanceUID", "Modality", "Rows"))
     if not known and not len(getattr(dataset, "file_meta", ())):
         raise RejectedError("not_plausible_dicom")
     return dataset
 
 
-def _values(dataset: Dataset, columns: tuple[tuple[Column, BaseTag], ...]) -> Row:
+def _why(error: Exception, guard: Guard) -> str:
+    """Return the reason for what pydicom raised; it wraps some of what the guard and the interpreter raise."""
+    if guard.refused:
+        return guard.refused
+    if isinstance(error, RecursionError) or isinstance(error.__context__, RecursionError):
+        return "too_deep"
+    if isinstance(error, (EOFError, OSError, struct.error)) and guard.at_end():
+        return "truncated_header"
+    return f"unparsable_header: {type(error).__name__}"
+
+
+def _is_too_deep(dataset: Dataset) -> bool:
+    """Tell whether parsed sequences are nested deeper than the walker follows them.
+
+    Where pydicom itself gives up depends on how deep it was called.
+    """
+    level = [dataset]
+    for _ in range(MAX_DEPTH + 1):
+        elements = [element for item in level for element in item.values() if isinstance(element, DataElement)]
+        level = [item for element in elements if element.VR == "SQ" for item in element.value]
+        if not level:
+            return False
+    return True
+
+
+def _values(dataset: Dataset, guard: Guard, columns: tuple[tuple[Column, BaseTag], ...]) -> Row:
     row: Row = {}
     empty, unparsed = [], []
     for column, tag in columns:
         if tag not in dataset:
             continue
-        raw = dataset.get_item(tag)
+        raw = dataset.get_item(tag, keep_deferred=True)
         try:
+            _fetch(dataset, raw, guard)
             value = _converted(dataset[tag].value, column.type)
         except Exception:
-            unparsed.append(f"{column.name}={_raw_text(raw)}")
+            unparsed.append(f"{column.name}={_raw_text(raw, guard)}")
             continue
         if value is None:
             empty.append(column.name)
@@ -140,8 +171,25 @@ def _values(dataset: Dataset, columns: tuple[tuple[Column, BaseTag], ...]) -> Ro
     return row
 
 
+def _fetch(dataset: Dataset, raw: Any, guard: Guard) -> None:
+    """Make a value ready for its conversion; raises ValueError where it is too long, or holds too many."""
+    if not isinstance(raw, RawDataElement):
+        return
+    if raw.value is None and raw.length:  # it was passed over: too long, or cut where the object ends
+        guard.seek(raw.value_tell)
+        value = guard.read(MAX_VALUE + 1)
+        if len(value) > MAX_VALUE:
+            raise ValueError("too long")
+        raw = raw._replace(value=value)
+        dataset[raw.tag] = raw
+    if not guard.affords((raw.value or b"").count(b"\\")):
+        raise ValueError("too many values")
+
+
 def _converted(value: Any, kind: str) -> Any:
     """Convert to the type of the column; None: empty, where the type cannot show it."""
+    if isinstance(value, Sequence):
+        raise TypeError("items, not values")
     many = list(value) if isinstance(value, (MultiValue, list, tuple)) else None
     if kind.startswith("list<"):
         single = [] if value is None or (isinstance(value, (str, PersonName)) and not value) else [value]
@@ -164,17 +212,20 @@ def _scalar(value: Any, kind: str) -> Any:
         return number
     if kind == "float64":
         return float(value)
-    if isinstance(value, (bytes, Sequence)):
+    if isinstance(value, bytes):
         raise TypeError("not text")
     return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _raw_text(raw: Any) -> str:
+def _raw_text(raw: Any, guard: Guard) -> str:
     value = raw.value
+    if value is None:  # too long to be read
+        guard.seek(raw.value_tell)
+        value = guard.read(_RAW_TEXT_LIMIT)
     if isinstance(value, Sequence):
         return f"sequence of {len(value)} items"
-    text = value[:_RAW_TEXT_LIMIT].decode("latin-1") if isinstance(value, bytes) else str(value)
-    return text[:_RAW_TEXT_LIMIT].encode("utf-8", "backslashreplace").decode("utf-8")
+    text = value[:_RAW_TEXT_LIMIT].decode("latin-1") if isinstance(value, bytes) else type(value).__name__
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _transfer_syntax(dataset: Dataset) -> str | None:
@@ -195,8 +246,6 @@ def add_keys(row: Row, file: BinaryIO, size: int, head: bytes) -> None:
 
 def pixel_facts(row: Row, pixels: tuple[int, int | None] | None, size: int) -> Row:
     """Compare the length of the pixel values with what the header promises."""
-    if row["TransferSyntaxUID"] == DeflatedExplicitVRLittleEndian:
-        return {"is_image": row.get("Rows") is not None}  # nothing can be said of where they lie
     if pixels is None:
         return {"is_image": False}
     offset, length = pixels
@@ -208,7 +257,7 @@ def pixel_facts(row: Row, pixels: tuple[int, int | None] | None, size: int) -> R
     return facts
 
 
-def _pixel_element(dataset: Dataset, file: BinaryIO) -> tuple[int, int | None] | None:
+def _pixel_element(dataset: Dataset, file: Guard) -> tuple[int, int | None] | None:
     """Return offset and length (None: undefined, encapsulated) of the pixel values where the parser stopped."""
     implicit, little = dataset.original_encoding
     start = file.tell()
@@ -229,22 +278,24 @@ def _pixel_element(dataset: Dataset, file: BinaryIO) -> tuple[int, int | None] |
     return offset, None if length == _UNDEFINED else length
 
 
-def _ends_inside_header(dataset: Dataset, file: BinaryIO, size: int) -> bool:
-    """Tell whether the object ends inside an element: pydicom itself returns what came before, silently."""
-    end = 0
-    if getattr(dataset, "file_meta", {}).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        return False
+def _lost_end(dataset: Dataset, guard: Guard, stopped: int, size: int) -> str | None:
+    """Return why the end of the header is not read, None where it is: pydicom returns what came before, silently."""
+    guard.check_end()
     if not len(dataset):
-        return True
+        return "truncated_header"
+    end = 0
     for element in dataset.values():
-        if isinstance(element, RawDataElement) and element.value is not None:
-            if element.length != _UNDEFINED and len(element.value) < element.length:
-                return True
-            end = max(end, element.value_tell + len(element.value))
-    file.seek(max(end, size - 7))
-    rest = file.read(7)
+        if isinstance(element, RawDataElement) and element.length != _UNDEFINED:
+            end = max(end, element.value_tell + element.length)
+    if end > size:
+        return "truncated_header"
+    if stopped < size:  # at the end of an item where there is none, or at a value whose end is not found
+        guard.seek(max(0, stopped - len(_ITEM_ENDS[0])))
+        return "stray_delimiter" if guard.read(len(_ITEM_ENDS[0])) in _ITEM_ENDS else "truncated_header"
+    guard.seek(max(end, size - 7))
+    rest = guard.read(7)
     # Fewer than 8 bytes after the last element are the beginning of a next one, unless they are padding.
-    return 0 < size - end < 8 and bool(rest.strip(b"\0\r\n "))
+    return "truncated_header" if 0 < size - end < 8 and rest.strip(b"\0\r\n ") else None
 
 
 def expected_length(row: Row) -> int | None:

@@ -38,6 +38,7 @@ _UNKNOWN = b"UN"
 _UNKNOWN_LIMIT = 0xFFFF  # pydicom looks up the VR of shorter values only
 _EXACT = 2**53  # pydicom sends larger IS through a float
 _MEMO_LIMIT = 4096
+_LONGEST_KEPT = 1 << 10  # bytes: what is longer is hardly ever seen again
 _PLAIN_TEXT = frozenset((b"AS", b"CS", b"DA", b"DT", b"TM"))
 _SPLIT_TEXT = frozenset((b"LO", b"SH", b"UC"))
 _LONG_TEXT = frozenset((b"LT", b"ST", b"UT"))
@@ -74,7 +75,9 @@ def clear() -> None:
 
 
 def remember(memo: dict[bytes, Any], key: bytes, value: Any) -> None:
-    """Keep one value, within the limit."""
+    """Keep one value, within the limits."""
+    if len(key) > _LONGEST_KEPT:
+        return
     if len(memo) >= _MEMO_LIMIT:
         memo.clear()
     memo[key] = value

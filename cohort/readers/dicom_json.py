@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
 from cohort.errors import RejectedError
-from cohort.readers.base import Row, inflate
-from cohort.readers.dicom import parse
+from cohort.readers.base import DEFLATE, GZIP, HEAD_BYTES, Limits, Row, inflate_beginning
+from cohort.readers.dicom import MAGIC, lacks_preamble, parse
+from cohort.readers.dicom_guard import Deflated, Guard
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -58,13 +61,25 @@ def header_json(file: BinaryIO, end: int, *, gzipped: bool, gzip_limit: int) -> 
     try:
         if end > MAX_HEADER:
             raise RejectedError("too_large")
-        dataset = parse(inflate(file, gzip_limit) if gzipped else file)
+        dataset = _parsed(inflate_beginning(file, GZIP, MAX_HEADER, gzip_limit)[0] if gzipped else file, gzip_limit)
         text = header.text(dataset)
     except RejectedError as rejection:
         return {"header_json": None, "header_json_omitted": [f"*={rejection.reason}"]}
     except Exception as error:
         return {"header_json": None, "header_json_omitted": [f"*={type(error).__name__}"]}
     return {"header_json": text, "header_json_omitted": header.omissions()}
+
+
+def _parsed(file: BinaryIO, inflated_limit: int) -> Dataset:
+    limits, size = Limits(inflated_limit, MAX_HEADER, MAX_ELEMENTS), file.seek(0, io.SEEK_END)
+    file.seek(0)
+    origin = len(MAGIC) if lacks_preamble(file.read(HEAD_BYTES)) else 0
+    try:
+        return parse(Guard(file, size, limits, origin))
+    except Deflated as deflated:  # what pydicom inflates is looked at first: how large it is, and that it is whole
+        inflate_beginning(file, DEFLATE, 0, min(MAX_HEADER, inflated_limit), deflated.start)
+        file.seek(0)
+        return pydicom.dcmread(file, stop_before_pixels=True)
 
 
 class _LeftOutError(Exception):

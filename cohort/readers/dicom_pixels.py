@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -11,7 +12,8 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from cohort.errors import RejectedError
-from cohort.readers.base import inflate, without_warnings
+from cohort.readers.base import HEAD_BYTES, inflate, without_warnings
+from cohort.readers.dicom import MAGIC, lacks_preamble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,6 +108,10 @@ class DecodedFrames:
 
 
 def _parsed(file: Any) -> pydicom.Dataset:
+    file.seek(0)
+    if lacks_preamble(file.read(HEAD_BYTES)):
+        file.seek(len(MAGIC))
+        file = io.BytesIO(file.read())
     file.seek(0)
     try:
         dataset = pydicom.dcmread(file, force=True)

@@ -7,8 +7,7 @@ reads the object instead. Both give the same row.
 from __future__ import annotations
 
 from collections.abc import Container
-from types import SimpleNamespace
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from pydicom.uid import (
     AllTransferSyntaxes,
@@ -19,7 +18,7 @@ from pydicom.uid import (
 
 from cohort.readers.base import Row
 from cohort.readers.dicom import add_keys, pixel_facts
-from cohort.readers.dicom_convert import Fallback, clear, codec_of
+from cohort.readers.dicom_convert import Fallback, clear, codec_of, convert
 from cohort.readers.dicom_elements import (
     CHARSET,
     FIRST_PIXELS,
@@ -42,13 +41,13 @@ from cohort.readers.dicom_elements import (
     unpack_implicit,
     unpack_length,
 )
-from cohort.readers.dicom_frames import detector_place, functional_groups, ultrasound_spacing
 from cohort.readers.dicom_items import (
     check_open,
     read_items,
     skip_sequence,
 )
 from cohort.readers.dicom_layouts import Catalogue, catalogue_of, looks_explicit
+from cohort.readers.dicom_sequences import nested_row
 from cohort.readers.dicom_window import Window
 from cohort.schema import Column, Status
 
@@ -57,6 +56,8 @@ __all__ = ["PARSER", "Fallback", "clear", "walk_header"]
 PARSER = "walker 1"
 
 MAX_ELEMENTS = 200_000  # at the top level
+ELEMENTS_PER_FRAME, MOST_FRAMES = 128, 1 << 16  # allowed beyond those of any object
+FRAMES, PER_FRAME = 0x00280008, 0x52009230
 
 _EXPLICIT_SYNTAXES = frozenset(
     uid.encode()
@@ -118,7 +119,7 @@ def walk_header(file: BinaryIO, size: int, head: bytes, extra: tuple[Column, ...
     add_keys(row, file, size, head)
     row |= pixel_facts(row, pixels[:2] if pixels else None, size)
     if window.nested and row["is_image"]:
-        row |= _nested_row(window.nested, row)
+        row |= nested_row(window.nested, row)
     return row
 
 
@@ -253,10 +254,21 @@ def _sequence(window: Window, found: Found, pos: int, element: Element, asked: C
         return skip_sequence(window, position, implicit=implicit) - window.base
     if not implicit and element.vr != b"SQ":
         raise Fallback("value_representation")
+    if element.tag == PER_FRAME:
+        window.budget += ELEMENTS_PER_FRAME * _frames(found)
     codec = _codec(found, implicit=implicit)
     items, position = read_items(window, position, element.length, wanted, codec, implicit=implicit)
     window.nested[wanted.name] = Value(items)
     return position - window.base
+
+
+def _frames(found: Found) -> int:
+    """Return how many frames the object says it has."""
+    for column, key in zip(*found, strict=True):
+        if column.tag == FRAMES:
+            frames = convert(b"IS", "int64", key[4:] if key[:2] == b"IS" else key, None)
+            return min(max(1, frames or 1), MOST_FRAMES)
+    return 1
 
 
 def _ends(window: Window, pos: int, tag: int, last: int) -> bool:
@@ -281,16 +293,6 @@ def _implicit_pixels(window: Window, pos: int, tag: int) -> Pixels:
     window.check(pos + 8)
     length = unpack_length(window.data, pos + 4)[0]
     return window.base + pos + 8, None if length == UNDEFINED else length, tag
-
-
-def _nested_row(nested: dict[str, Value], row: Row) -> Row:
-    """Return the columns that sequences fill; their items stand in for pydicom's."""
-    dataset: Any = dict(nested)
-    regions = nested.get("SequenceOfUltrasoundRegions", Value([])).value
-    plain = [SimpleNamespace(**{name: value.value for name, value in region.items()}) for region in regions]
-    dataset["SequenceOfUltrasoundRegions"] = Value(plain)
-    found = functional_groups(dataset, row)
-    return found | ultrasound_spacing(dataset) | detector_place(dataset, row)
 
 
 def _values(found: Found, *, implicit: bool) -> Row:

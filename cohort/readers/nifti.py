@@ -26,6 +26,7 @@ PARSER = f"nibabel {nibabel.__version__}"
 _V1_BYTES, _V2_BYTES = 348, 540
 _V1_MAGIC = (b"n+1\0", b"ni1\0")
 _V2_MAGIC = (b"n+2\0\r\n\x1a\n", b"ni2\0\r\n\x1a\n")
+_LARGEST_RATIO = 1032  # of deflate: two bits stand for 258 bytes at most
 _LARGEST = 2**53  # beyond it floats skip whole numbers
 _SIDECAR_LIMIT = 1 << 20  # a longer one is not a sidecar
 
@@ -169,10 +170,10 @@ def _judge(row: Row, size: int, gzipped: bool, name: str, neighbour: Neighbour) 
         return _judge_pair(name, neighbour)
     least = _V2_BYTES if row["nifti_version"] == 2 else _V1_BYTES
     start = max(int(offset), least + 4)  # four bytes of extension flag follow the header
+    if start + values > size * (_LARGEST_RATIO if gzipped else 1):
+        return Status.REJECTED, "truncated_pixels"
     if gzipped:
         return Status.OK, None
-    if start + values > size:
-        return Status.REJECTED, "truncated_pixels"
     row["pixel_offset"], row["pixel_length"] = start, values
     return Status.OK, None
 
