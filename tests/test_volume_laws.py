@@ -75,12 +75,15 @@ def found(rows: list[Row]) -> tuple[dict[str, Row], set[tuple[Any, ...]]]:
     return {volume["volume_id"]: volume for volume in volumes}, places
 
 
-def assert_same(one: Row, other: Row) -> None:
-    """Equal but for where in the room it is; numbers within what a jitter of the cosines makes of it."""
+JITTER_MM = 5e-4  # what the jitter of a cosine makes of a position when the patient turns
+
+
+def assert_same(one: Row, other: Row, slack: float) -> None:
+    """Equal but for where in the room it is; numbers within rounding and a slack."""
     assert set(one) == set(other)
     for name in set(one) - set(PLACED):
         if isinstance(one[name], float) and isinstance(other[name], float):
-            assert one[name] == pytest.approx(other[name], rel=1e-6, abs=5e-4), name
+            assert one[name] == pytest.approx(other[name], rel=1e-6, abs=slack), name
         else:
             assert one[name] == other[name], name
 
@@ -130,7 +133,7 @@ def test_however_the_patient_lies_the_volumes_are_the_same(traps: Traps, name: s
         turned, turned_places = found(moved(rows, turn, shift))
         assert turned_places == places
         for key, volume in volumes.items():
-            assert_same(turned[key], volume)
+            assert_same(turned[key], volume, JITTER_MM)
             if volume.get("affine_lps"):
                 there = np.reshape(turned[key]["affine_lps"], (4, 4))
                 np.testing.assert_allclose(there, move @ np.reshape(volume["affine_lps"], (4, 4)), atol=1e-4)
@@ -150,16 +153,17 @@ def test_a_mirrored_patient_has_the_same_spacing_and_verdict_and_the_slices_in_r
             for key, role, reason, t, z, path, frame in places
         }
         for key, volume in volumes.items():
-            assert_same(mirrored[key], volume)
+            assert_same(mirrored[key], volume, JITTER_MM)
 
 
 @settings(max_examples=100, deadline=None)
-@given(name=names, factor=st.floats(0.1, 10))
-def test_scaling_all_lengths_scales_the_spacing_and_nothing_else(traps: Traps, name: str, factor: float) -> None:
+@given(name=names, power=st.floats(-3, 2))
+def test_scaling_all_lengths_scales_the_spacing_and_nothing_else(traps: Traps, name: str, power: float) -> None:
+    factor = 10**power
     for rows in traps.series(name):
         volumes, places = found(rows)
         larger, larger_places = found(scaled(rows, factor))
         assert larger_places == places
         for key, volume in volumes.items():
             lengths = {n: factor * volume[n] for n in MILLIMETRES if volume.get(n) is not None}
-            assert_same(larger[key], volume | lengths)
+            assert_same(larger[key], volume | lengths, 1e-9 * factor)
