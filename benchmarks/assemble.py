@@ -180,7 +180,7 @@ def _shards(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 
 def make(out: Path, rows: int) -> None:
-    """Write a run folder in which `scan` is committed with so many rows; its source is a folder that lacks the files."""
+    """Write a run folder in which `scan` is committed with so many rows; the files themselves are not there."""
     out.mkdir(parents=True, exist_ok=True)
     run = RunFolder(out)
     with tempfile.TemporaryDirectory() as folder:
