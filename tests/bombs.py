@@ -62,8 +62,8 @@ def _items(e: Encoding) -> bytes:
 
 
 def _many(e: Encoding) -> bytes:
-    """Half a million empty elements in the order of their tags."""
-    tags = ((0x0031 + 2 * (number // 60_000), 0x1000 + number % 60_000) for number in range(500_000))
+    """Empty elements in the order of their tags."""
+    tags = ((0x0031 + 2 * (number // 60_000), 0x1000 + number % 60_000) for number in range(600_000))
     tail = b"LO\0\0" if e.explicit else bytes(4)
     return b"".join(struct.pack(e.order + "HH", *tag) + tail for tag in tags)
 
@@ -79,8 +79,8 @@ def _elements(e: Encoding) -> Bombs:
                 return _with(e, tag, lambda: e.sequence(tag, content(), open_=open_))
 
             yield f"million {what}s, {length}", Bomb(filled(lambda: _items(e)), outcome)
-            yield f"500,000 elements in one {what}, {length}", Bomb(filled(lambda: e.item(_many(e))), outcome)
-    yield "500,000 elements", Bomb(_with(e, 0x00310000, lambda: _many(e)), too_many)
+            yield f"600,000 elements in one {what}, {length}", Bomb(filled(lambda: e.item(_many(e))), outcome)
+    yield "600,000 elements", Bomb(_with(e, 0x00310000, lambda: _many(e)), too_many)
     yield "million items in an odd object", Bomb(lambda: _odd(e), too_many)
 
 
@@ -220,12 +220,12 @@ def _starts() -> Bombs:
     for length in (0, 1, 4, 0x7FFFFFFF, 0xFFFFFFFF):
         yield f"meta of length {length}", Bomb(lambda n=length: PREAMBLE + meta(EXPLICIT.uid, length=n) + rest, "ok")
     many = lambda e: dataset(e, {0x00310000: _many(e)})  # noqa: E731
-    yield "no preamble, 500,000 elements", Bomb(lambda: many(EXPLICIT), too_many)
+    yield "no preamble, 600,000 elements", Bomb(lambda: many(EXPLICIT), too_many)
     yield "no preamble, a million items", Bomb(lambda: dataset(IMPLICIT, {_PRIVATE: sequence(IMPLICIT)}), too_many)
     commands = IMPLICIT.element(0x00000100, "US", b"\0\0")
     yield "a million commands", Bomb(lambda: explicit + commands * 1_000_000 + rest, too_many)
     cut_off = (PREAMBLE + meta(BIG.uid))[128:]
-    yield "DICM at the beginning, 500,000 elements", Bomb(lambda: cut_off + many(BIG), too_many)
+    yield "DICM at the beginning, 600,000 elements", Bomb(lambda: cut_off + many(BIG), too_many)
 
 
 # -- NIfTI -------------------------------------------------------------------------------------------------------

@@ -12,10 +12,20 @@ from cohort.schema import DICOM_COLUMNS, FRAME_COLUMNS
 
 COLUMNS = [(column.name, column.type) for column in DICOM_COLUMNS]
 ABSENT = "absent"
-_FILLED_FROM = {"AcquisitionNumber": "FrameAcquisitionNumber", "EchoTime": "EffectiveEchoTime"}
+_FILLED_FROM = {
+    "AcquisitionNumber": "FrameAcquisitionNumber",
+    "EchoTime": "EffectiveEchoTime",
+    "TriggerTime": "NominalCardiacTriggerDelayTime",
+}
 _FILLED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope")
 _FILLED += ("RescaleIntercept", "StackID", "InStackPositionNumber", "DiffusionBValue", *_FILLED_FROM)
-_WIDTHS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+_FILLED += ("DiffusionGradientOrientation", "FrameReferenceTime", "KVP")
+_WIDTHS = {
+    "ImagePositionPatient": 3,
+    "ImageOrientationPatient": 6,
+    "PixelSpacing": 2,
+    "DiffusionGradientOrientation": 3,
+}
 _NOTHING = {"list<float64>": math.nan, "list<int64>": 0, "list<string>": ""}
 _COMPARED = [name for name, _ in COLUMNS] + [column.name for column in FRAME_COLUMNS]
 _COMPARED += ["TransferSyntaxUID", "is_image", "pixel_offset", "pixel_length", "us_spacing_row_mm", "us_spacing_col_mm"]
@@ -65,6 +75,10 @@ def expected_row(header: Header, *, stored: bool) -> Row:
     for name, value in header.common.items():
         if row.get(name) is None and value is not None:
             row[name] = value
+    if row.get("SliceVector"):
+        for name, value in header.detector.items():
+            if row.get(name) is None and value is not None and len(value) == _WIDTHS[name]:
+                row[name] = value
     if header.region:
         row["us_spacing_row_mm"], row["us_spacing_col_mm"] = header.region
     return row

@@ -174,6 +174,8 @@ class Header:
     """Values of the functional groups, one entry a frame; None where a frame has none."""
     common: dict[str, Any]
     """What the shared functional group, or else that of the first frame, says of all of them."""
+    detector: dict[str, Any]
+    """Position and orientation of the first detector of nuclear medicine."""
     region: tuple[float, float] | None
     """Row and column spacing, in mm, of the first ultrasound region that has one."""
     pixels: tuple[int | None, int | None] | None
@@ -203,9 +205,12 @@ def header(data: bytes, columns: Iterable[tuple[str, str]]) -> Header:
         syntax = dataset.file_meta.get("TransferSyntaxUID")
         own, shared = groups_of(dataset)
         frames = frame_values(own, shared, values.get("NumberOfFrames"))
-        common = {name: group_value(shared + own[:1], [place], name) for name, place in COMMON_PLACES.items()}
+        common = {name: group_value(shared + own[:1], places, name) for name, places in COMMON_PLACES.items()}
         region = next(filter(None, map(region_spacing, items_of(dataset, "SequenceOfUltrasoundRegions"))), None)
-        return Header(values, unparsed, frames, common, region, pixels, str(syntax) if syntax else None)
+        places = ("ImagePositionPatient", "ImageOrientationPatient")
+        detectors = items_of(dataset, "DetectorInformationSequence")[:1]
+        detector = {name: group_value(detectors, [(name,)], name) for name in places}
+        return Header(values, unparsed, frames, common, detector, region, pixels, str(syntax) if syntax else None)
 
 
 def pixels_at(file: io.BytesIO, dataset: pydicom.Dataset) -> tuple[int | None, int | None] | None:
@@ -255,30 +260,51 @@ def one_value(value: Any, kind: str) -> Any:
     return str(value)
 
 
-# Attribute of a frame -> sequences of its functional group that may hold it (PS3.3 C.7.6.16, C.8.13, C.8.15, C.8.20)
-FRAME_PLACES = {
-    "ImagePositionPatient": ["PlanePositionSequence"],
-    "ImageOrientationPatient": ["PlaneOrientationSequence"],
-    "PixelSpacing": ["PixelMeasuresSequence"],
-    "SliceThickness": ["PixelMeasuresSequence"],
-    "RescaleSlope": ["PixelValueTransformationSequence"],
-    "RescaleIntercept": ["PixelValueTransformationSequence"],
-    "StackID": ["FrameContentSequence"],
-    "InStackPositionNumber": ["FrameContentSequence"],
-    "TemporalPositionIndex": ["FrameContentSequence"],
-    "FrameAcquisitionNumber": ["FrameContentSequence"],
-    "EffectiveEchoTime": ["MREchoSequence"],
-    "DiffusionBValue": ["MRDiffusionSequence"],
-    "FrameType": [
-        "MRImageFrameTypeSequence",
-        "CTImageFrameTypeSequence",
-        "PETFrameTypeSequence",
-        "ParametricMapFrameTypeSequence",
+def converted(name: str) -> list[tuple[str, ...]]:
+    """Where a legacy converter puts what has no functional group of its own (PS3.3 C.7.6.16.2.25 and .26)."""
+    return [(f"Unassigned{whose}ConvertedAttributesSequence", name) for whose in ("PerFrame", "Shared")]
+
+
+# Attribute of a frame -> paths within its functional group that may lead to it (PS3.3 C.7.6.16, C.8.13, C.8.15, C.8.20)
+FRAME_PLACES: dict[str, list[tuple[str, ...]]] = {
+    "ImagePositionPatient": [("PlanePositionSequence", "ImagePositionPatient")],
+    "ImageOrientationPatient": [("PlaneOrientationSequence", "ImageOrientationPatient")],
+    "PixelSpacing": [("PixelMeasuresSequence", "PixelSpacing")],
+    "SliceThickness": [("PixelMeasuresSequence", "SliceThickness")],
+    "RescaleSlope": [("PixelValueTransformationSequence", "RescaleSlope")],
+    "RescaleIntercept": [("PixelValueTransformationSequence", "RescaleIntercept")],
+    "StackID": [("FrameContentSequence", "StackID")],
+    "InStackPositionNumber": [("FrameContentSequence", "InStackPositionNumber")],
+    "TemporalPositionIndex": [
+        ("FrameContentSequence", "TemporalPositionIndex"), *converted("TemporalPositionIdentifier")
     ],
-    "NominalCardiacTriggerDelayTime": ["CardiacSynchronizationSequence"],
-    "ReferencedSegmentNumber": ["SegmentIdentificationSequence"],
+    "FrameAcquisitionNumber": [("FrameContentSequence", "FrameAcquisitionNumber"), *converted("AcquisitionNumber")],
+    "EffectiveEchoTime": [("MREchoSequence", "EffectiveEchoTime"), *converted("EchoTime")],
+    "DiffusionBValue": [("MRDiffusionSequence", "DiffusionBValue"), *converted("DiffusionBValue")],
+    "DiffusionGradientOrientation": [
+        ("MRDiffusionSequence", "DiffusionGradientDirectionSequence", "DiffusionGradientOrientation"),
+        *converted("DiffusionGradientOrientation"),
+    ],
+    "FrameType": [
+        ("MRImageFrameTypeSequence", "FrameType"),
+        ("CTImageFrameTypeSequence", "FrameType"),
+        ("PETFrameTypeSequence", "FrameType"),
+        ("ParametricMapFrameTypeSequence", "FrameType"),
+    ],
+    "ComplexImageComponent": [("MRImageFrameTypeSequence", "ComplexImageComponent")],
+    "NominalCardiacTriggerDelayTime": [
+        ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"), *converted("TriggerTime")
+    ],
+    "FrameReferenceTime": converted("FrameReferenceTime"),
+    "KVP": [("CTXRayDetailsSequence", "KVP"), *converted("KVP")],
+    "ConvolutionKernel": [("CTReconstructionSequence", "ConvolutionKernel"), *converted("ConvolutionKernel")],
+    "ReferencedSegmentNumber": [("SegmentIdentificationSequence", "ReferencedSegmentNumber")],
+}  # fmt: skip
+COMMON_PLACES: dict[str, list[tuple[str, ...]]] = {
+    "RescaleType": [("PixelValueTransformationSequence", "RescaleType")],
+    "SpacingBetweenSlices": [("PixelMeasuresSequence", "SpacingBetweenSlices"), *converted("SpacingBetweenSlices")],
+    "Units": converted("Units"),
 }
-COMMON_PLACES = {"RescaleType": "PixelValueTransformationSequence", "SpacingBetweenSlices": "PixelMeasuresSequence"}
 _MANY_FRAMES = 10_000
 
 
@@ -310,31 +336,32 @@ def frame_values(own: list[pydicom.Dataset], shared: list[pydicom.Dataset], coun
     return found
 
 
-def group_value(groups: list[pydicom.Dataset], places: list[str], name: str) -> Any:
+def group_value(groups: list[pydicom.Dataset], places: list[tuple[str, ...]], name: str) -> Any:
     """The first value there is in some functional groups."""
     for group in groups:
-        for place in places:
-            item = next(iter(items_of(group, place)), None)
-            if item is None or name not in item:
+        for *path, attribute in places:
+            item = group
+            for sequence in path:
+                item = next(iter(items_of(item, sequence)), None) if item is not None else None
+            if item is None or attribute not in item:
                 continue
             try:
-                value = frame_value(item[name].value, name)
+                value = frame_value(item[attribute].value, name)
             except Exception:
-                value = None
+                continue
             if value is not None:
                 return value
-            break
     return None
 
 
 def frame_value(value: Any, name: str) -> Any:
     if value is None or value == "":
         return None
-    if name == "FrameType":
+    if name in ("FrameType", "ConvolutionKernel"):
         return value if isinstance(value, str) else "\\".join(value)
-    if name in ("StackID", "RescaleType"):
+    if name in ("StackID", "RescaleType", "Units", "ComplexImageComponent"):
         return str(value)
-    if name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+    if name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "DiffusionGradientOrientation"):
         return [float(number) for number in value]
     if name in ("InStackPositionNumber", "TemporalPositionIndex", "FrameAcquisitionNumber", "ReferencedSegmentNumber"):
         return one_value(value, "int64")

@@ -187,12 +187,12 @@ def _read_elements(file: BinaryIO, size: int, head: bytes, limits: Limits, extra
 def _read_deflated(
     file: BinaryIO, size: int, head: bytes, start: int, limits: Limits, extra: tuple[Column, ...]
 ) -> Row:
-    """Inflate a data set and read it as what it is: explicit little endian (PS3.5 section A.5)."""
+    """Inflate a data set and read it as what it is then."""
     from cohort.readers import dicom
 
-    inner, inner_size = inflate_beginning(
-        file, DEFLATE, limits.header, limits.inflated, start, prefix=dicom.INFLATED_START
-    )
+    file.seek(0)
+    prefix = dicom.as_inflated(file.read(start))
+    inner, inner_size = inflate_beginning(file, DEFLATE, limits.header, limits.inflated, start, prefix)
     row = _read_elements(inner, inner_size, inner.read(HEAD_BYTES), limits, extra)
     row["TransferSyntaxUID"] = dicom.DEFLATED
     return _as_stored(row, file, size, head)

@@ -20,6 +20,7 @@ from pydicom.valuerep import PersonName
 
 from cohort.errors import RejectedError
 from cohort.readers.base import Limits, Row, key_of, key_of_bytes
+from cohort.readers.dicom_elements import LONG
 from cohort.readers.dicom_guard import Deflated, Guard
 from cohort.readers.dicom_items import MAX_DEPTH
 from cohort.readers.dicom_sequences import nested_row, wanted_sequences
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 MAGIC = b"DICM"
-_SYNTAX = b"\x02\x00\x10\x00UI\x14\x00" + ExplicitVRLittleEndian.encode() + b"\x00"
-INFLATED_START = bytes(128) + MAGIC + b"\x02\x00\x00\x00UL\x04\x00" + len(_SYNTAX).to_bytes(4, "little") + _SYNTAX
-"""Stands before a data set that was inflated: preamble and transfer syntax."""
 DEFLATED = str(DeflatedExplicitVRLittleEndian)
 
 PARSER = f"pydicom {pydicom.__version__}"
@@ -45,7 +43,6 @@ PARSER = f"pydicom {pydicom.__version__}"
 _PIXEL_KEYWORDS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
 _UNDEFINED = 0xFFFFFFFF
 _ITEM_ENDS = (b"\xfe\xff\x0d\xe0\0\0\0\0", b"\xff\xfe\xe0\x0d\0\0\0\0")
-_LONG_VRS = (b"OB", b"OW", b"UN", b"OF", b"OD", b"OV")
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, None)
 _RAW_TEXT_LIMIT = 64  # enough to see what is wrong with a value
 _COLUMNS = tuple((column, tag_of(column)) for column in DICOM_COLUMNS)
@@ -100,6 +97,12 @@ def read_header(file: BinaryIO, size: int, head: bytes, limits: Limits, extra: t
 def lacks_preamble(head: bytes) -> bool:
     """Tell whether an object begins with the prefix: the preamble of 128 bytes before it was cut off."""
     return head.startswith(MAGIC) and head[128:132] != MAGIC
+
+
+def as_inflated(start: bytes) -> bytes:
+    """Return what stands before a deflated data set, saying of it what it is once inflated (PS3.5 section A.5)."""
+    explicit = ExplicitVRLittleEndian.encode().ljust(len(DEFLATED), b"\0")
+    return start.replace(DEFLATED.encode(), explicit)
 
 
 def parse(guard: Guard) -> Dataset:
@@ -269,8 +272,8 @@ def _pixel_element(dataset: Dataset, file: Guard) -> tuple[int, int | None] | No
     if tag not in _PIXEL_KEYWORDS:
         return None
     # Some writers mix: what stands where the VR should tells how this one element is encoded.
-    explicit = not implicit and element[4:6].isalpha()
-    if explicit and element[4:6] in _LONG_VRS:
+    explicit = not implicit and b"AA" <= element[4:6] <= b"ZZ"
+    if explicit and element[4:6] in LONG:
         offset, field = start + 12, element[8:12]
     else:
         offset, field = start + 8, element[6:8] if explicit else element[4:8]
