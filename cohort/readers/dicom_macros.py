@@ -103,7 +103,7 @@ class Macros:
     def _shape_of(self, raw: bytes, cost: int) -> _Shape | None:
         """Return the shape of a macro of one item and plain elements, None for any other."""
         start, within = self._start, self.sequence.within
-        if not self.layout.implicit and not looks_explicit(raw, start):
+        if len(raw) < start + 8 or not (self.layout.implicit or looks_explicit(raw, start)):
             return None
         stop = len(raw) - 8 * [unpack_length(raw, start - 4)[0], unpack_length(raw, start - 12)[0]].count(UNDEFINED)
         headers, values, pos = f"<{start}s", f"<{start}x", start
