@@ -24,8 +24,9 @@ from running import config_with
 from test_extra_tags import SYNTAXES, image, written
 
 import cohort
-from cohort import headers, pipeline
+from cohort import pipeline
 from cohort.errors import OutputError
+from cohort.headers import reading
 from cohort.phantom import PhantomTruth
 from cohort.readers import dicom_json, read_header, without_warnings
 from cohort.report.safe import PrivacyError, SafeRun
@@ -411,7 +412,7 @@ def test_a_scan_keeps_headers_and_nothing_else_changes(
     asked = replace(config, scan=replace(config.scan, all_headers=True))
     pipeline.scan([str(images)], plain, config)
     record = pipeline.scan([str(images)], whole, asked)
-    monkeypatch.setattr(headers, "_MOST_CHARACTERS", 10_000)
+    monkeypatch.setattr(reading, "_MOST_CHARACTERS", 10_000)
     again = pipeline.scan([str(images)], pieces, asked)
     tables = [cohort.open(out).run_folder.read("files") for out in (plain, whole, pieces)]
     names = [column.name for column in HEADER_COLUMNS]
