@@ -477,6 +477,8 @@ def test_pixels_are_compared_to_their_end_and_no_further(tmp_path: Path) -> None
         (tmp_path / "b").write_bytes(content)
         assert same_pixels(first | {"pixel_length": length}, second | {"pixel_length": length}) is same
     assert same_pixels(first | {"pixel_offset": None}, second)
+    gone = first | {"source": str(tmp_path / "gone"), "pixel_length": None}
+    assert same_pixels(gone, second | {"pixel_length": None})
 
 
 def test_other_instances_at_one_place_are_duplicates_of_position() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from cohort.errors import SourceError
 from cohort.sources import open_source
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def same_pixels(first: Row, second: Row) -> bool:
                 shared = min(len(block), len(counterpart))  # behind encapsulated pixels the objects may differ
                 if block[:shared] != counterpart[:shared]:
                     return False
-    except OSError:
+    except (OSError, SourceError):  # an object is gone, or the source itself
         return True
     return True
 

@@ -41,7 +41,7 @@ class FakeRun:
 
     def info(self) -> dict[str, Any]:
         return {
-            "format_version": 1,
+            "format_version": schema.FORMAT_VERSION,
             "cohort_version": "0.1.0",
             "config": self.config,
             "source": ["/CNRY/source"],
