@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import oracle
 import pytest
 from bombs import bombs, nifti
+from comparing import COLUMNS, differences
 from hostile_dicom import (
     BIG,
     DEFLATED,
@@ -167,6 +169,21 @@ def test_elements_are_read_up_to_the_limit() -> None:
     assert 1000 < limits[0] < 1200
     assert outcome(read(image(BIG, elements), element_limit=limits[0] - 1)) == "rejected: too_many_elements"
     assert outcome(read(image(EXPLICIT, {0x00310000: b""}), element_limit=1)) == "ok"  # the walker has its own
+
+
+def test_the_elements_of_a_sequence_are_read_up_to_the_limit_and_its_end() -> None:
+    place = BIG.element(0x00200032, "DS", b"0\\0\\1 ")
+    frames = BIG.item(BIG.sequence(0x00209113, BIG.item(place), open_=False)) * 100
+    count = {0x00280008: BIG.element(0x00280008, "IS", b"100 "), 0x7FE00010: BIG.element(0x7FE00010, "OW", bytes(800))}
+    whole = image(BIG, count | {0x52009230: BIG.element(0x52009230, "SQ", frames)})
+    assert len(read(whole)["frame_ImagePositionPatient"]) == 300
+    assert outcome(read(whole, element_limit=500)) == "rejected: too_many_elements"
+    early_end = BIG.element(0x52009230, "SQ", frames, length=len(frames) - len(place))
+    cut = image(BIG, count | {0x52009230: early_end})
+    row = read(cut)
+    assert outcome(row) == "ok"
+    assert not differences(row, oracle.header(cut, COLUMNS))
+    assert row["ImagePositionPatient"] == [0, 0, 1]  # what follows the sequence is no part of it
 
 
 @pytest.mark.parametrize("encoding", [EXPLICIT, BIG])

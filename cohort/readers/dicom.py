@@ -195,14 +195,18 @@ def _converted(value: Any, kind: str) -> Any:
         raise TypeError("items, not values")
     many = list(value) if isinstance(value, (MultiValue, list, tuple)) else None
     if kind.startswith("list<"):
-        single = [] if value is None or (isinstance(value, (str, PersonName)) and not value) else [value]
+        single = [] if _is_empty(value) else [value]
         items = single if many is None else many
         return [_scalar(item, kind[5:-1]) for item in items]
     if many:
         raise ValueError("more values than one")
-    if value is None or many == [] or (isinstance(value, str) and value == "" and kind != "string"):
+    if _is_empty(value) or many == []:
         return "" if kind == "string" else None
     return _scalar(value, kind)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, (str, bytes, PersonName)) and not value)
 
 
 def _scalar(value: Any, kind: str) -> Any:

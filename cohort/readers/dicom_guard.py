@@ -7,12 +7,11 @@ split. It asks its file for every element, so the file is where this is counted.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from dataclasses import dataclass
+from typing import BinaryIO, NoReturn
 
 from cohort.errors import RejectedError
-
-if TYPE_CHECKING:
-    from cohort.readers.base import Limits
+from cohort.readers.base import Limits
 
 _HEADER = 8  # bytes: every element and item begins with a read of so many
 _CHARSETS = (b"\x08\x00\x05\x00", b"\x00\x08\x00\x05")
@@ -39,6 +38,15 @@ class Deflated(Exception):  # noqa: N818 - a request to the caller, not an error
         self.start = start
 
 
+@dataclass
+class _Budget:
+    """What reading may still cost."""
+
+    elements: int
+    bytes: int
+    refused: str | None = None
+
+
 class Guard:
     """An object as pydicom sees it while it reads the header.
 
@@ -56,11 +64,22 @@ class Guard:
 
     def __init__(self, file: BinaryIO, size: int, limits: Limits, origin: int = 0) -> None:
         self._file, self._size, self._origin = file, size, origin
-        self._elements, self._bytes, self._keep = limits.elements, limits.header, limits.header
+        self._keep = limits.header
+        self._budget = _Budget(limits.elements, limits.header)
         self._held = file.seek(0, io.SEEK_END)
         self._header = b""
-        self.refused: str | None = None
         self.seek(0)
+
+    @property
+    def refused(self) -> str | None:
+        """Why reading was refused."""
+        return self._budget.refused
+
+    def within(self, value: bytes) -> Guard:
+        """Return the bytes of one value as pydicom may read what it holds; they cost the same budget."""
+        inner = Guard(io.BytesIO(value), len(value), Limits(0, 0, 0))
+        inner._budget = self._budget
+        return inner
 
     def read(self, count: int = -1) -> bytes:
         """Return the next bytes, as many as there are; raises RejectedError where they are too many."""
@@ -74,8 +93,8 @@ class Guard:
             self._header = data
             if data[:4] in _ITEMS:
                 self.spend(_ITEM_COST)
-        self._bytes -= len(data)
-        if self._bytes < 0:
+        self._budget.bytes -= len(data)
+        if self._budget.bytes < 0:
             self._refuse("header_too_large")
         return data
 
@@ -91,15 +110,15 @@ class Guard:
 
     def spend(self, cost: int) -> None:
         """Count what costs as much as reading so many elements; raises RejectedError where too few are left."""
-        self._elements -= cost
-        if self._elements < 0:
+        self._budget.elements -= cost
+        if self._budget.elements < 0:
             self._refuse("too_many_elements")
 
     def affords(self, cost: int) -> bool:
         """Count the same, where enough are left, and tell whether they were."""
-        if cost > self._elements:
+        if cost > self._budget.elements:
             return False
-        self._elements -= cost
+        self._budget.elements -= cost
         return True
 
     def at_end(self) -> bool:
@@ -122,5 +141,5 @@ class Guard:
         return min(count, max(0, self._held - self._file.tell()))
 
     def _refuse(self, reason: str) -> NoReturn:
-        self.refused = self.refused or reason
-        raise RejectedError(self.refused)
+        self._budget.refused = self._budget.refused or reason
+        raise RejectedError(self._budget.refused)

@@ -51,20 +51,20 @@ def wanted_sequences(dataset: Dataset, guard: Guard) -> dict[str, Value]:
 
 
 def _top_items(dataset: Dataset, tag: int, guard: Guard) -> list[Dataset]:
-    """Return the items of a sequence; one of defined length is read now, from where it lies."""
+    """Return the items of a sequence; one of defined length is read now."""
     element: Any = dataset.get_item(tag, keep_deferred=True)
     if not isinstance(element, RawDataElement):
         return _items(element)
     if element.VR not in _SEQUENCE_VRS:
         return []
-    guard.seek(element.value_tell)
+    value = element.value
+    if value is None and element.length:  # it was passed over for its length
+        guard.seek(element.value_tell)
+        value = guard.read(element.length)
+    items = cast("BinaryIO", guard.within(value or b""))
     encoding = dataset.original_character_set
     try:
-        return list(
-            read_sequence(
-                cast("BinaryIO", guard), element.is_implicit_VR, element.is_little_endian, element.length, encoding
-            )
-        )
+        return list(read_sequence(items, element.is_implicit_VR, element.is_little_endian, len(value or b""), encoding))
     except Exception:
         if guard.refused:
             raise RejectedError(guard.refused) from None
