@@ -98,6 +98,7 @@ def test_a_trap_gives_its_true_volumes_and_no_other(
         claimed = {name: getattr(volume, name) for name in EXACT}
         assert {name: row[name] for name in EXACT} == claimed, volume.name
         assert row["status"] == "ok"
+        assert (row["zarr_path"] is None) == (volume.reason is not None), volume.name
         if volume.spacing_source is not None:
             assert row["spacing_source"] == volume.spacing_source, volume.name
         for name in SPACING:
