@@ -105,14 +105,17 @@ def as_inflated(start: bytes) -> bytes:
     return start.replace(DEFLATED.encode(), explicit)
 
 
-def parse(guard: Guard) -> Dataset:
-    """Parse up to the pixels; what the parser returns must show by its content that it is DICOM."""
+def parse(guard: Guard, longest: int | None = MAX_VALUE) -> Dataset:
+    """Parse up to the pixels; what the parser returns must show by its content that it is DICOM.
+
+    Values of more bytes than `longest` are passed over.
+    """
     try:
         try:
-            dataset = pydicom.dcmread(guard, stop_before_pixels=True, defer_size=MAX_VALUE)
+            dataset = pydicom.dcmread(guard, stop_before_pixels=True, defer_size=longest)
         except InvalidDicomError:
             guard.seek(0)
-            dataset = pydicom.dcmread(guard, stop_before_pixels=True, defer_size=MAX_VALUE, force=True)
+            dataset = pydicom.dcmread(guard, stop_before_pixels=True, defer_size=longest, force=True)
     except (RejectedError, Deflated):
         raise
     except Exception as error:

@@ -71,11 +71,12 @@ def header_json(file: BinaryIO, end: int, *, gzipped: bool, gzip_limit: int) -> 
 
 
 def _parsed(file: BinaryIO, inflated_limit: int) -> Dataset:
-    limits, size = Limits(inflated_limit, MAX_HEADER, MAX_ELEMENTS), file.seek(0, io.SEEK_END)
+    # The guard counts more than what is written: items, and what is read twice.
+    limits, size = Limits(inflated_limit, 2 * MAX_HEADER, 4 * MAX_ELEMENTS), file.seek(0, io.SEEK_END)
     file.seek(0)
     origin = len(MAGIC) if lacks_preamble(file.read(HEAD_BYTES)) else 0
     try:
-        return parse(Guard(file, size, limits, origin))
+        return parse(Guard(file, size, limits, origin), longest=None)
     except Deflated as deflated:  # what pydicom inflates is looked at first: how large it is, and that it is whole
         inflate_beginning(file, DEFLATE, 0, min(MAX_HEADER, inflated_limit), deflated.start)
         file.seek(0)
