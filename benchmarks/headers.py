@@ -3,13 +3,13 @@
 `scripts/bench headers [FOLDER] [--files N]` multiplies the DICOM files of FOLDER (phantom series where none is
 given) to N files, each copy with identifiers of its own, and measures
 
-- warm: every round takes its own share of the files and runs all methods on it, in random order, in this process.
-  CPU time counts, not wall time: other load on the machine disturbs it less. A ratio is the median of those within
-  the rounds.
+- warm: every round runs all methods on all files, in random order, in this process. CPU time counts, not wall time:
+  other load on the machine disturbs it less. A ratio is the median of those within the rounds.
 - cold: the page cache is dropped before each pass (as root; without, the passes are left out). Wall time counts.
 - a manifest of `--rows` made-up objects, planned and submitted to a local cluster: the graph and the client's memory.
 
-The naive pipeline is `bag.from_sequence(paths).map(row of dcmread(stop_before_pixels)).to_dataframe().to_parquet`.
+The naive pipeline is `bag.from_sequence(paths).map(row of dcmread(stop_before_pixels)).to_dataframe().to_parquet`, the
+row holding the same DICOM columns as texts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ from cohort.cluster import connect
 from cohort.config import ClusterOptions, Config
 from cohort.readers import forget, read_header, without_warnings
 from cohort.readers.base import HEAD_BYTES
+from cohort.readers.dicom_frames import PLACES
 from cohort.schema import DICOM_COLUMNS
 from cohort.sources import ObjectRef, open_sources
 from cohort.store import RunFolder
@@ -70,11 +71,28 @@ def _naive_row(path: str) -> Row:
             row[name] = None if value is None else str(value)
         except Exception:
             row[name] = None
-    return row
+    return row | _naive_frames(dataset)
+
+
+def _naive_frames(dataset: pydicom.Dataset) -> Row:
+    """Return what the functional groups say of every frame."""
+    found: dict[str, list[str]] = {name: [] for name in PLACES}
+    for group in dataset.get("PerFrameFunctionalGroupsSequence") or ():
+        for name, places in PLACES.items():
+            for *sequences, attribute in places:
+                item = group
+                for sequence in sequences:
+                    item = (item.get(sequence) or [pydicom.Dataset()])[0]
+                if attribute in item:
+                    found[name].append(str(item[attribute].value))
+                    break
+    return {f"frame_{name}": "|".join(values) or None for name, values in found.items()}
 
 
 def _naive(folder: Path, out: Path) -> None:
-    meta = pd.DataFrame({name: pd.Series(dtype="string") for name in ("path", *_NAMES)})
+    meta = pd.DataFrame(
+        {name: pd.Series(dtype="string") for name in ("path", *_NAMES, *(f"frame_{name}" for name in PLACES))}
+    )
     paths = [os.path.join(base, name) for base, _, names in os.walk(folder) for name in names]
     bag = dask.bag.from_sequence(paths, partition_size=_NAIVE_PARTITION).map(_naive_row)
     bag.to_dataframe(meta=meta).to_parquet(str(out / "naive"))
@@ -136,28 +154,26 @@ def _cost(method: str, folder: Path, files: int, clock: Callable[[], float]) -> 
         return (clock() - start) / files * 1e6
 
 
-def _warm(shares: Sequence[Path]) -> Measured:
-    """Return the CPU time per file of every method on every share of the files."""
+def _warm(folder: Path, files: int, rounds: int) -> Measured:
+    """Return the CPU time per file of every method in every round."""
     costs: Measured = {name: [] for name in _METHODS}
     order = list(_METHODS)
-    for number, share in enumerate(shares):
-        files = sum(len(names) for _, _, names in os.walk(share))
-        _cost(_READ, share, files, time.process_time)  # into the cache
+    _cost(_READ, folder, files, time.process_time)  # into the cache
+    for number in range(rounds):
         random.Random(number).shuffle(order)
         for name in order:
-            costs[name].append(_cost(name, share, files, time.process_time))
+            costs[name].append(_cost(name, folder, files, time.process_time))
     return costs
 
 
-def _cold(shares: Sequence[Path]) -> Measured:
+def _cold(folder: Path, files: int, rounds: int) -> Measured:
     """Return the wall time per file of the scan and of reading the heads, with an empty page cache."""
     costs: Measured = {_READ: [], _SCAN: []}
-    for number, share in enumerate(shares):
-        files = sum(len(names) for _, _, names in os.walk(share))
+    for number in range(rounds):
         for name in (_READ, _SCAN) if number % 2 else (_SCAN, _READ):
             os.sync()
             _DROP.write_text("3", encoding="ascii")
-            costs[name].append(_cost(name, share, files, time.perf_counter))
+            costs[name].append(_cost(name, folder, files, time.perf_counter))
     return costs
 
 
@@ -198,7 +214,7 @@ class _MadeUp:
     def __init__(self, root: Path, objects: int) -> None:
         self.root, self._objects = str(root), objects
 
-    def list(self) -> Iterator[ObjectRef]:
+    def list(self, _known: Any = None) -> Iterator[ObjectRef]:
         for number in range(self._objects):
             yield ObjectRef(
                 b"site-%03d/patient-%05d/series/%07d.dcm" % (number % 100, number // 300, number), 1 << 19, 0
@@ -234,24 +250,12 @@ def _plan(rows: int) -> None:
 # -- command line --------------------------------------------------------------------------------------------
 
 
-def _shares(folder: Path, rounds: int) -> list[Path]:
-    """Part the trees below a folder into as many folders as there are rounds."""
-    trees = sorted(folder.iterdir())
-    rounds = min(rounds, len(trees))
-    for number in range(rounds):
-        share = folder / f"share-{number}"
-        share.mkdir()
-        for tree in trees[number::rounds]:
-            tree.rename(share / tree.name)
-    return sorted(folder.iterdir())
-
-
 def main() -> None:
     """Measure, and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", nargs="?", type=Path, help="DICOM files to multiply; phantoms where there is none")
     parser.add_argument("--files", type=int, default=6000, help="so many files in all (default: 6000)")
-    parser.add_argument("--rounds", type=int, default=4, help="rounds (default: 4)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds (default: 3)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the manifest (default: 1000000; 0: none)")
     parser.add_argument("--work", type=Path, help="folder for the files (default: the system's)")
     parser.add_argument("--plan", type=int, help=argparse.SUPPRESS)
@@ -265,24 +269,24 @@ def main() -> None:
             phantoms(work, options.files)
         else:
             multiply(options.folder, work, options.files)
-        _report(options, _shares(work, options.rounds))
+        _report(options, work)
     finally:
         shutil.rmtree(work)
 
 
-def _report(options: argparse.Namespace, shares: list[Path]) -> None:
+def _report(options: argparse.Namespace, work: Path) -> None:
     versions = {"cohort": cohort.__version__, "Python": platform.python_version(), "pydicom": pydicom.__version__}
     versions |= {"dask": dask.__version__, "pyarrow": pa.__version__, "pandas": pd.__version__}
     corpus = "phantom files" if options.folder is None else "files multiplied from a folder"
-    print(f"{datetime.date.today()}: {options.files:,} {corpus}, {len(shares)} rounds; ", end="")
+    print(f"{datetime.date.today()}: {options.files:,} {corpus}, {options.rounds} rounds; ", end="")
     print(", ".join(f"{name} {version}" for name, version in versions.items()), end="\n\n")
     with without_warnings():
-        print(_fallbacks(shares[0] if options.folder is None else options.folder), end="\n\n")
-        warm = _warm(shares)
+        print(_fallbacks(options.folder or work), end="\n\n")
+        warm = _warm(work, options.files, options.rounds)
         print(_table(warm, "warm, CPU"), end="\n\n")
         print(f"Naive pipeline / cohort scan, per core, warm: {_ratios(warm, _NAIVE, _SCAN)}x. {_breakdown(warm)}\n")
         if os.access(_DROP, os.W_OK):
-            cold = _cold(shares)
+            cold = _cold(work, options.files, options.rounds)
             print(_table(cold, "cold, wall"), end="\n\n")
             print(f"Cohort scan / reading 16 KiB, cold: {_ratios(cold, _SCAN, _READ)}x\n")
     sys.stdout.flush()
