@@ -12,8 +12,8 @@ import resource
 import sys
 from pathlib import Path
 
-from cohort import headers
 from cohort.config import Config
+from cohort.headers.reading import rows_of
 from cohort.readers import dicom_walker, nifti, without_warnings
 
 _IMPORTED = (dicom_walker, nifti)
@@ -28,8 +28,9 @@ def main() -> None:
         if not child:
             try:
                 print(json.dumps(answer(path)), flush=True)  # noqa: T201
-            finally:
                 os._exit(0)
+            finally:
+                os._exit(1)
         status = os.waitpid(child, 0)[1]
         if status:
             print(json.dumps({"outcome": f"died of {status}"}), flush=True)  # noqa: T201
@@ -42,7 +43,7 @@ def answer(path: Path) -> dict[str, object]:
     entry = {"source": str(path.parent), "path": name, "path_raw": name.encode(), "size": size, "modified": 0}
     before = seconds()
     with without_warnings():
-        row = headers._row(entry | {"problem": None}, Config())
+        row = next(rows_of([entry | {"problem": None}], Config()))
     outcome = ": ".join(str(row[part]) for part in ("status", "reason") if row.get(part))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10  # KiB to MiB
     return {"outcome": outcome, "seconds": seconds() - before, "peak_mib": peak}

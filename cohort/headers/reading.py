@@ -49,7 +49,7 @@ def parse_shard(objects: pa.Table, files: Table, config: Config) -> Iterator[pa.
     listed, rows, characters = objects.select(_LISTED), [], 0
     entries = objects.drop_columns("modified").to_pylist()  # as a time it would cost more than to read a header
     with without_warnings():
-        for row in _Reader(config).rows(entries):
+        for row in rows_of(entries, config):
             rows.append(row)
             characters += len(row.get("header_json") or "")
             if characters > _MOST_CHARACTERS:
@@ -76,8 +76,13 @@ def _table(listed: pa.Table, rows: list[Row], files: Table) -> pa.Table:
         return _table(listed, [kept | {"format": rows[0].get("format")}], files)
 
 
+def rows_of(entries: Iterable[Entry], config: Config) -> Iterator[Row]:
+    """Yield a row for every object, in order, whatever happens."""
+    return _Reader(config).rows(entries)
+
+
 class _Reader:
-    """Reads objects, one row each, whatever happens."""
+    """Reads objects, one row each."""
 
     def __init__(self, config: Config) -> None:
         from cohort.readers import extra_columns

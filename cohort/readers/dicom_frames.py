@@ -126,6 +126,8 @@ def functional_groups(dataset: Dataset, row: Row) -> Row:
             continue
         own += [None] * (frames - len(own))
         values = [common if value is None else value for value in own]
+        if not values:
+            continue
         found[column.name] = _flattened(name, column.type, values)
         top = _TOP_LEVEL.get(name)
         if top and row.get(top) is None and all(value == values[0] for value in values):
