@@ -224,7 +224,7 @@ def test_what_makes_items_of_a_column_is_no_text() -> None:
     items = EXPLICIT.sequence(0x00080008, EXPLICIT.item(EXPLICIT.element(0x00100010, "PN", b"SECRET")), open_=True)
     row = read(image(EXPLICIT, {0x00080008: items}))
     assert row.get("ImageType") is None
-    assert row["unparsed"] == ["ImageType=Sequence"]
+    assert row["unparsed"] == ["ImageType=sequence of 1 items"]
 
 
 def test_a_nifti_image_needs_as_many_bytes_as_deflate_cannot_do_without() -> None:

@@ -257,7 +257,7 @@ def open_frames(file: BinaryIO, frame_row: Mapping[str, Any], *, gzip_limit: int
     from cohort.readers import dicom_mosaic, dicom_pixels
 
     frames = dicom_pixels.open_frames(file, frame_row, gzip_limit)
-    grid = frame_row["mosaic_grid"]
+    grid = frame_row.get("mosaic_grid")
     return frames if grid is None else dicom_mosaic.MosaicFrames(frames, grid)
 
 
