@@ -162,7 +162,8 @@ def _count_floats(flat: NDArray[Any], padding: int) -> Counts:
     deviations = flat.astype(np.float64) - mean
     m2 = float(np.sum(deviations * deviations))  # not np.dot: BLAS adds in an order that depends on its threads
     blocks = ((flat.size, mean, m2),)
-    return Counts("float", bins, table[bins], padding, nan, inf, float(flat.min()), float(flat.max()), blocks)
+    low, high = float(flat.min()) + 0.0, float(flat.max()) + 0.0  # -0.0 and 0.0 are one value
+    return Counts("float", bins, table[bins], padding, nan, inf, low, high, blocks)
 
 
 def float_keys(values: NDArray[np.float32]) -> Ints:
