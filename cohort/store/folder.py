@@ -12,12 +12,13 @@ import json
 import os
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cohort import schema
 from cohort.errors import FormatError, MissingStageError, OutputError
+from cohort.store.artefacts import TEMPORARY, Artefact, digest, sync
+from cohort.store.pending import PendingVolume
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,42 +43,8 @@ _PLACES: dict[str, tuple[str, str]] = {
     "findings": ("findings.parquet", "check"),
 }
 
-_TEMPORARY = ".tmp-"  # prefix of what is not yet committed; swept at the start of a run
 _PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
 _PLAIN = {"compression_level": 1, "use_dictionary": False, "write_statistics": False}
-
-
-@dataclass(frozen=True)
-class Artefact:
-    """One committed file: its path below OUT, size in bytes, SHA-256 and rows (tables only)."""
-
-    path: str
-    size: int
-    sha256: str
-    rows: int | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {"path": self.path, "size": self.size, "sha256": self.sha256, "rows": self.rows}
-
-
-def digest(value: Any) -> str:
-    """Return the SHA-256 of plain data in canonical JSON."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def table_of(records: Iterable[Mapping[str, Any]], layout: pa.Schema) -> pa.Table:
-    """Return rows as an Arrow table; what a row lacks is null."""
-    import pyarrow as pa
-
-    rows = list(records)
-    return pa.table({name: [row.get(name) for row in rows] for name in layout.names}, schema=layout)
-
-
-def inputs_of(*values: Any) -> str:
-    """Return the digest of what a stage or part is made from, this version of cohort among it."""
-    return digest([schema.FORMAT_VERSION, schema.VERSION, *values])
 
 
 class RunFolder:
@@ -282,21 +249,21 @@ class RunFolder:
     def _write(self, name: str, write: Any, rows: int | None = None) -> Artefact:
         final = self.path / name
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f"{_TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{final.name}")
+        temporary = final.with_name(f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{final.name}")
         try:
             write(temporary)
-            _sync(temporary)
+            sync(temporary)
             artefact = self.artefact_of(temporary, name, rows)
             temporary.replace(final)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync(final.parent)
+        sync(final.parent)
         return artefact
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[str]:
         """Yield the name of a folder below OUT for intermediate parts; removed afterwards."""
-        folder = f"{_TEMPORARY}{name}"
+        folder = f"{TEMPORARY}{name}"
         shutil.rmtree(self.path / folder, ignore_errors=True)
         try:
             yield folder
@@ -362,7 +329,7 @@ class RunFolder:
     def sweep(self) -> None:
         """Remove what an interrupted run left half written."""
         if self.path.is_dir():
-            for path in [*self.path.glob(f"**/{_TEMPORARY}*")]:
+            for path in [*self.path.glob(f"**/{TEMPORARY}*")]:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def clear(self) -> None:
@@ -412,7 +379,7 @@ class RunFolder:
     def new_volume(self, zarr_path: str) -> PendingVolume:
         """Begin a volume; it becomes visible with its `commit`."""
         final = self.path / "volumes.zarr" / zarr_path
-        return PendingVolume(final, final.parent / f"{_TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{final.name}")
+        return PendingVolume(final, final.parent / f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{final.name}")
 
     def keep_volumes(self, zarr_paths: set[str]) -> None:
         """Remove volumes that are not of this run any more, and describe the hierarchy as Zarr groups."""
@@ -426,70 +393,3 @@ class RunFolder:
                 shutil.rmtree(folder.parent)
         for group in (root, *(p for p in sorted(root.iterdir()) if p.is_dir())):
             zarr.open_group(group, mode="a", zarr_format=3)
-
-
-@dataclass(frozen=True)
-class PendingVolume:
-    """A volume being written, out of sight until committed."""
-
-    final: Path
-    temporary: Path
-
-    def create(
-        self, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, dimension_names: Sequence[str],
-        attributes: Mapping[str, Any], compression_level: int,
-    ) -> zarr.Array[Any]:  # fmt: skip
-        """Create group and array `0` (Zarr v3): zstd after bit shuffling, a CRC-32C per chunk, no chunk left out."""
-        import zarr
-        from zarr.codecs import BloscCodec, Crc32cCodec
-
-        group = zarr.create_group(self.temporary, zarr_format=3, attributes=dict(attributes))
-        array = group.create_array(
-            "0",
-            shape=shape,
-            chunks=chunks,
-            dtype=dtype,
-            dimension_names=list(dimension_names),
-            compressors=[
-                BloscCodec(cname="zstd", clevel=compression_level, shuffle="bitshuffle"),
-                Crc32cCodec(),
-            ],
-            fill_value=0,
-            config={"write_empty_chunks": True},
-        )
-        assert isinstance(array, zarr.Array)
-        return array
-
-    def update_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Replace the attributes of the group."""
-        import zarr
-
-        zarr.open_group(self.temporary, mode="a").attrs.put(dict(attributes))
-
-    def commit(self, record: Mapping[str, Any]) -> None:
-        """Count the chunks, write the commit record, sync and rename."""
-        chunks = sum(1 for p in (self.temporary / "0" / "c").glob("**/*") if p.is_file())
-        expected = int(record["chunks"])
-        if chunks != expected:
-            raise FormatError(f"{chunks} chunks written, {expected} expected; the disk may be full")
-        text = json.dumps(dict(record), indent=1, sort_keys=True) + "\n"
-        (self.temporary / "commit.json").write_text(text, encoding="utf-8")
-        for path in self.temporary.glob("**/*"):
-            _sync(path)
-        if self.final.exists():
-            shutil.rmtree(self.final)
-        self.temporary.rename(self.final)
-        _sync(self.final.parent)
-
-    def drop(self) -> None:
-        """Remove what was written so far."""
-        shutil.rmtree(self.temporary, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

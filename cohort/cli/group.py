@@ -1,0 +1,60 @@
+"""The group of all commands, with the one overview."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cohort.commands import COMMANDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class _Overview(click.Group):
+    """The group, in the order of the work and with the one overview."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_help(self, context: click.Context) -> str:
+        from cohort.commands import overview
+
+        return overview().rstrip("\n")
+
+
+@click.group(cls=_Overview, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Analyse a cohort of medical images."""
+
+
+def command(name: str) -> Callable[[Any], Any]:
+    """Add a function to the group under a name of `COMMANDS`."""
+    return cli.command(name, short_help=COMMANDS[name], help=_HELP[name])
+
+
+_HELP = {
+    "run": """Go the whole way: from folders of images to tables, Zarr and a report.
+
+    SOURCE is a folder, a file or an archive (zip, tar); several may be given. DICOM and NIfTI are told by content,
+    whatever they are called.
+    OUT gets one row per file and per volume (Parquet), the volumes in Zarr, exact histograms, findings, and
+    report.html, which may be shared: no names, no identifiers, no dates. The tables are private.
+
+    The same command again goes on where an interrupted run ended.""",
+    "show": """Summarise a run in the terminal: what became of the files, modalities, spacing, findings.
+
+    With --volumes, list the volumes instead: size, slices x time points, spacing (row x column x slice), and whether
+    each is a regular grid or why not. V0001 and S0001 are the volumes and series of the report; --json has all columns.
+    The list is private: volume ids can be linked to the images.""",
+    "demo": """Make a phantom cohort, run everything over it, say where the report is.
+
+    The images are made of mathematics, no patient is in them; the truth about them is written beside them.""",
+    "scan": "List the sources and read every header. No pixel is decoded.",
+    "assemble": "Group images to series and volumes; judge their geometry.",
+    "ingest": "Write the pixels of every volume to Zarr and count them in the same pass.",
+    "reduce": "Merge the counts of the volumes to exact statistics per volume and per group.",
+    "check": "Look for what is wrong with the data; write findings.",
+    "report": "Write report.html and report.json, which may be shared.",
+}

@@ -1,0 +1,184 @@
+"""The commands that compute: the whole way, and each stage alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cohort.cli.group import command
+from cohort.cli.options import (
+    cluster_options,
+    computing,
+    config_option,
+    configured,
+    debug_option,
+    json_option,
+    out_option,
+    restart_option,
+    run_folder_argument,
+    scan_options,
+    scanning,
+    scheduler_option,
+    sources_argument,
+    workers_option,
+)
+from cohort.cli.talk import counted, finished, progress_bar
+from cohort.config import load_config
+
+
+@command("run")
+@sources_argument
+@out_option
+@scan_options
+@click.option("--no-pixels", is_flag=True, help="Stop before reading pixels; headers and geometry are still reported.")
+@click.option(
+    "--group-by",
+    multiple=True,
+    metavar="ATTRIBUTE",
+    help="Store histograms by this attribute too, e.g. Manufacturer. Repeatable.",
+)
+@restart_option
+@computing
+def run(
+    sources: tuple[str, ...],
+    out: Path,
+    config_file: Path | None,
+    as_json: bool,
+    restart: bool,
+    **options: Any,
+) -> None:
+    """Go the whole way."""
+    from cohort import pipeline
+
+    config = configured(
+        config_file,
+        cluster_options(options),
+        scan=scanning(options),
+        ingest={"pixels": False if options["no_pixels"] else None},
+        reduce={"group_by": options["group_by"] or None},
+    )
+    with progress_bar() as progress:
+        info = pipeline.run(sources, out, config, from_file=options["from_file"], restart=restart, progress=progress)
+    finished(out, info, as_json)
+
+
+@command("scan")
+@sources_argument
+@out_option
+@scan_options
+@restart_option
+@computing
+def scan(
+    sources: tuple[str, ...],
+    out: Path,
+    config_file: Path | None,
+    as_json: bool,
+    restart: bool,
+    **options: Any,
+) -> None:
+    """List and read headers."""
+    from cohort import pipeline
+
+    config = configured(config_file, cluster_options(options), scan=scanning(options))
+    with progress_bar() as progress:
+        info = pipeline.scan(sources, out, config, from_file=options["from_file"], restart=restart, progress=progress)
+    counted("scan", info, as_json)
+
+
+def _stage(
+    name: str, out: Path, config_file: Path | None, as_json: bool, options: dict[str, Any], **extra: Any
+) -> None:
+    from cohort import pipeline
+    from cohort.store import RunFolder
+
+    cluster = cluster_options(options)
+    folder = RunFolder(out)
+    folder.check_opened()
+    base = pipeline.stored_config(folder) if config_file is None else load_config(config_file)
+    config = base.with_options("cluster", **cluster)
+    if options.get("group_by"):
+        config = config.with_options("reduce", group_by=options["group_by"])
+    with progress_bar() as progress:
+        info = pipeline.stage(name, out, config, progress=progress, **extra)
+    counted(name, info, as_json)
+
+
+@command("assemble")
+@run_folder_argument
+@computing
+def assemble(out: Path, config_file: Path | None, as_json: bool, **options: Any) -> None:
+    """Group images to volumes."""
+    _stage("assemble", out, config_file, as_json, options)
+
+
+@command("ingest")
+@run_folder_argument
+@computing
+def ingest(out: Path, config_file: Path | None, as_json: bool, **options: Any) -> None:
+    """Write pixels to Zarr."""
+    _stage("ingest", out, config_file, as_json, options)
+
+
+@command("reduce")
+@run_folder_argument
+@click.option(
+    "--from-voxels",
+    is_flag=True,
+    help="Count the voxels in Zarr again instead of merging what ingest counted.",
+)
+@click.option(
+    "--group-by",
+    multiple=True,
+    metavar="ATTRIBUTE",
+    help="Store histograms by this attribute too. Repeatable.",
+)
+@computing
+def reduce(out: Path, config_file: Path | None, as_json: bool, from_voxels: bool, **options: Any) -> None:
+    """Merge counts."""
+    _stage("reduce", out, config_file, as_json, options, from_voxels=from_voxels)
+
+
+@command("check")
+@run_folder_argument
+@computing
+def check(out: Path, config_file: Path | None, as_json: bool, **options: Any) -> None:
+    """Look for findings."""
+    _stage("check", out, config_file, as_json, options)
+
+
+@command("report")
+@run_folder_argument
+@computing
+def report(out: Path, config_file: Path | None, as_json: bool, **options: Any) -> None:
+    """Write the report."""
+    _stage("report", out, config_file, as_json, options)
+
+
+@command("demo")
+@click.argument("out", type=click.Path(path_type=Path), metavar="[OUT]", default="demo")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed makes another cohort.")
+@click.option(
+    "--patients",
+    type=click.IntRange(1, 1000),
+    default=4,
+    show_default=True,
+    help="Patients with clean series.",
+)
+@restart_option
+@config_option
+@scheduler_option
+@workers_option
+@json_option
+@debug_option
+def demo(
+    out: Path, seed: int, config_file: Path | None, patients: int, restart: bool, as_json: bool, **options: Any
+) -> None:
+    """Run over a phantom cohort."""
+    from cohort import demonstration
+
+    config = configured(config_file, options)
+    with progress_bar() as progress:
+        info = demonstration.demonstrate(out, seed, patients, config, restart=restart, progress=progress)
+    finished(out / "out", info, as_json)
