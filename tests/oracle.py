@@ -234,7 +234,7 @@ def as_column(element: pydicom.DataElement, kind: str) -> Any:
     if element.VR == "SQ":
         raise TypeError("items")
     value = element.value
-    if isinstance(value, str | bytes | None) and not value:
+    if isinstance(value, str | bytes | pydicom.valuerep.PersonName | None) and not value:
         values = []
     else:
         values = list(value) if isinstance(value, list | tuple | pydicom.multival.MultiValue) else [value]
