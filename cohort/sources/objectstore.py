@@ -189,14 +189,12 @@ class _Ranged(io.RawIOBase):
 
     def _first(self) -> tuple[bytes, int, str | None]:
         try:
-            return self._answer(0, _FIRST, None)
-        except FileNotFoundError:
-            raise
-        except OSError:
-            meta = self._described()  # a range of nothing is an error to most stores
-            if meta["size"] == 0:
-                return b"", 0, meta["e_tag"]
-            raise
+            return self._answer(0, _FIRST, None, attempts=1)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+        meta = self._described()  # a range of nothing is an error to most stores
+        return (b"", 0, meta["e_tag"]) if meta["size"] == 0 else self._answer(0, _FIRST, meta["e_tag"])
 
     def _described(self) -> Any:
         try:
@@ -204,12 +202,14 @@ class _Ranged(io.RawIOBase):
         except Exception as error:
             raise _as_os_error(error) from None
 
-    def _answer(self, start: int, stop: int, etag: str | None) -> tuple[bytes, int, str | None]:
+    def _answer(
+        self, start: int, stop: int, etag: str | None, attempts: int = _ATTEMPTS
+    ) -> tuple[bytes, int, str | None]:
         """Return the bytes of a range, the size and the tag of the object; it must be the one begun with."""
         options: dict[str, Any] = {"range": (start, stop)}
         if etag is not None:
             options["if_match"] = etag
-        for left in reversed(range(_ATTEMPTS)):
+        for left in reversed(range(attempts)):
             try:
                 found = self._store.get(self._key, options=options)
                 return bytes(found.bytes()), found.meta["size"], found.meta["e_tag"]
