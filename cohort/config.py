@@ -94,12 +94,18 @@ class IngestOptions:
         Pixels per unit of work.
     compression_level : int
         Level of zstd, after bit shuffling. Every chunk carries a CRC-32C.
+    frame_limit_mib : int
+        Largest decoded frame of a DICOM object; a larger one is refused before it is decoded.
+    volume_limit_mib : int
+        Largest volume, decoded; a larger one is refused before it is read.
     """
 
     pixels: bool = True
     chunk_mib: float = 8
     batch_mib: float = 64
     compression_level: int = 1
+    frame_limit_mib: int = 1024
+    volume_limit_mib: int = 65_536
 
 
 @dataclass(frozen=True)

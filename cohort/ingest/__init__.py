@@ -222,7 +222,9 @@ def _write_volume(
     """Read frame by frame, convert, write slab by slab, count."""
     import hashlib
 
-    with VolumeFrames(volume, frames, config.scan.gzip_limit_mib << 20) as stack:
+    if _pixel_bytes(volume) > config.ingest.volume_limit_mib * MIB:
+        raise RejectedError("volume_too_large")
+    with VolumeFrames(volume, frames, config) as stack:
         plan = plan_values(stack.first(), frames, volume)
         shape = stack.shape
         layout = Layout(shape, plan.dtype.itemsize, config.ingest.chunk_mib)

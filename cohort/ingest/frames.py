@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from cohort.config import MIB
 from cohort.errors import RejectedError
 from cohort.readers import nifti_pair_names, open_frames
 from cohort.sources import damage_of, open_source, verify
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cohort.config import Config
     from cohort.readers import FrameReader
     from cohort.values import ValuePlan
 
@@ -26,11 +28,12 @@ Row = dict[str, Any]
 class VolumeFrames:
     """The source frames of one volume, read in order; one object is open at a time."""
 
-    def __init__(self, volume: Row, frames: list[Row], gzip_limit: int) -> None:
+    def __init__(self, volume: Row, frames: list[Row], config: Config) -> None:
         if not frames:
             raise RejectedError("no_frames")
         self._frames = frames
-        self._gzip_limit = gzip_limit
+        self._gzip_limit = config.scan.gzip_limit_mib * MIB
+        self._frame_limit = config.ingest.frame_limit_mib * MIB
         self._slices, self._timepoints = volume["slices"], volume["timepoints"]
         self._whole = frames[0]["frame"] is None
         self._nifti = volume["format"] == "nifti"
@@ -128,7 +131,7 @@ class VolumeFrames:
             return self._open[1]
         self._close()
         self._file = _open_pixels(row)
-        reader = open_frames(self._file, row, gzip_limit=self._gzip_limit)
+        reader = open_frames(self._file, row, gzip_limit=self._gzip_limit, frame_limit=self._frame_limit)
         self._open = (key, reader)
         names = [*filter(None, self.decoder.split("; ")), reader.decoder]
         self.decoder = "; ".join(sorted(set(names)))
