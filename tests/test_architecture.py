@@ -29,6 +29,8 @@ OWNERS = {
     "pydicom": ("readers", "phantom"),
     "nibabel": ("readers", "phantom"),
     "isal": ("readers",),
+    "obstore": ("sources",),
+    "boto3": ("sources",),
     "distributed": ("cluster",),
     "zarr": ("store",),
     "click": ("cli",),

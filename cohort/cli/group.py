@@ -37,8 +37,8 @@ def command(name: str) -> Callable[[Any], Any]:
 _HELP = {
     "run": """Go the whole way: from folders of images to tables, Zarr and a report.
 
-    SOURCE is a folder, a file or an archive (zip, tar); several may be given. DICOM and NIfTI are told by content,
-    whatever they are called.
+    SOURCE is a folder, a file, an archive (zip, tar) or a bucket (s3://, gs://, az://); several may be given. DICOM
+    and NIfTI are told by content, whatever they are called.
     OUT gets one row per file and per volume (Parquet), the volumes in Zarr, exact histograms, findings, and
     report.html, which may be shared: no names, no identifiers, no dates. The tables are private.
 

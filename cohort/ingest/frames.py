@@ -145,7 +145,10 @@ def _open_pixels(row: Row) -> BinaryIO:
         folder, name = os.path.split(path)
         for candidate in nifti_pair_names(os.fsdecode(name)):
             try:
-                return source.open(os.path.join(folder, os.fsencode(candidate)))
+                file = source.open(os.path.join(folder, os.fsencode(candidate)))
+                file.seek(0, os.SEEK_END)  # an object of a bucket is missed only when it is asked for
+                file.seek(0)
+                return file
             except FileNotFoundError:
                 continue
         raise RejectedError("missing_img")

@@ -12,6 +12,7 @@ from cohort.sources.filelist import FileListSource
 from cohort.sources.limits import ArchiveLimits
 from cohort.sources.local import LocalSource, overlapping
 from cohort.sources.members import MemberFile
+from cohort.sources.objectstore import ObjectStoreSource, nested
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ __all__ = [
     "Known",
     "LocalSource",
     "ObjectRef",
+    "ObjectStoreSource",
     "Source",
     "damage_of",
     "open_source",
@@ -52,10 +54,6 @@ def open_sources(
     """
     if not roots and from_file is None:
         raise SourceError("no source given; name at least one folder or file")
-    for root in roots:
-        if "://" in root:
-            raise SourceError(f"source {root}: only folders and files on a disk can be read")
-    paths = [Path(root) for root in roots]
     options: dict[str, Any] = {
         "skip": skip,
         "follow_links": follow_links,
@@ -64,17 +62,34 @@ def open_sources(
         "archives": archives,
     }
     if from_file is not None:
-        if len(paths) > 1:
-            raise SourceError("with --from-file name one SOURCE, the folder that its paths are below, or none")
-        return [FileListSource(from_file, paths[0] if paths else None, **options)]
-    sources: list[Source] = [LocalSource(path, **options) for path in paths]
-    if pair := overlapping(paths):
+        return [_listed(from_file, roots, options)]
+    paths = [Path(root) for root in roots if "://" not in root]
+    sources: list[Source] = [_opened(root, options) for root in roots]
+    urls = [source.root for source in sources if isinstance(source, ObjectStoreSource)]
+    if pair := overlapping(paths) or nested(urls):
         raise SourceError(f"{pair[1]} and {pair[0]} overlap, so files would count twice; name only one of them")
     return sources
 
 
+def _listed(from_file: str, roots: Sequence[str], options: dict[str, Any]) -> Source:
+    """Open the files of a list."""
+    if len(roots) > 1:
+        raise SourceError("with --from-file name one SOURCE, the folder that its paths are below, or none")
+    if any("://" in root for root in roots):
+        raise SourceError("--from-file lists files on a disk; choose among the objects of a bucket with --include")
+    return FileListSource(from_file, Path(roots[0]) if roots else None, **options)
+
+
+def _opened(root: str, options: dict[str, Any]) -> Source:
+    if "://" in root:
+        return ObjectStoreSource(root, include=options["include"], exclude=options["exclude"])
+    return LocalSource(Path(root), **options)
+
+
 def open_source(root: str) -> Source:
     """Open a root again by the name under which its objects were listed."""
+    if "://" in root:
+        return ObjectStoreSource(root)
     path = Path(root)
     return LocalSource(path if path.exists() else Path(os.fsdecode(exact(root))))
 
