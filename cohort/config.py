@@ -98,6 +98,13 @@ class IngestOptions:
         Largest decoded frame of a DICOM object; a larger one is refused before it is decoded.
     volume_limit_mib : int
         Largest volume, decoded; a larger one is refused before it is read.
+    isolate : bool
+        Decode compressed frames in a child process, so that a decoder that crashes, hangs or eats memory costs one
+        volume, which is quarantined, and not the run. Linux alone.
+    decode_seconds : int
+        CPU time that one frame may take there; five times as long by the clock.
+    decode_memory_mib : int
+        Memory that decoding may take there.
     """
 
     pixels: bool = True
@@ -106,6 +113,9 @@ class IngestOptions:
     compression_level: int = 1
     frame_limit_mib: int = 1024
     volume_limit_mib: int = 65_536
+    isolate: bool = True
+    decode_seconds: int = 60
+    decode_memory_mib: int = 4096
 
 
 @dataclass(frozen=True)

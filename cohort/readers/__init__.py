@@ -37,6 +37,7 @@ __all__ = [
     "extra_columns",
     "forget",
     "key_of",
+    "needs_decoder",
     "nifti_pair_names",
     "nifti_type",
     "open_frames",
@@ -277,6 +278,12 @@ def open_frames(
     frames = dicom_pixels.open_frames(file, frame_row, gzip_limit)
     grid = frame_row.get("mosaic_grid")
     return frames if grid is None else dicom_mosaic.MosaicFrames(frames, grid)
+
+
+def needs_decoder(frame_row: Mapping[str, Any]) -> bool:
+    """Tell whether frames go through a decoder of others: all that are neither native nor merely deflated."""
+    native = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", None)
+    return frame_row["format"] == "dicom" and frame_row["TransferSyntaxUID"] not in native
 
 
 def _located(file: BinaryIO, frame_row: Mapping[str, Any], gzip_limit: int) -> tuple[BinaryIO, Mapping[str, Any]]:
