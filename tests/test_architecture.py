@@ -18,7 +18,7 @@ LAYERS = (
     ("report",),
     ("pipeline", "cohort"),
     ("demonstration", "summary", "progress"),
-    ("listing",),
+    ("listing", "bench"),
     ("cli",),
     ("__init__", "__main__"),
 )
