@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "cohort"
 LAYERS = (
     ("errors", "commands"),
     ("schema", "config", "geometry", "counting", "findings"),
-    ("sources", "readers", "store", "cluster", "values"),
+    ("sources", "readers", "store", "cluster", "values", "isolation"),
     ("headers", "volumes", "ingest", "reductions", "checks", "phantom"),
     ("report",),
     ("pipeline", "cohort"),
