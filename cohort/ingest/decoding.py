@@ -109,10 +109,11 @@ class _Opened:
         self._key: Any = None
         self.file: BinaryIO | None = None
         self.reader: FrameReader | None = None
+        self._state: Any = None
 
     def of(self, request: dict[str, Any]) -> FrameReader:
         """Return the reader of the object asked for."""
-        from cohort.ingest.frames import open_pixels
+        from cohort.ingest.frames import open_pixels, state_of
 
         row = dict.fromkeys(FRAMES.names) | request["row"]
         row["path_raw"] = row["path_raw"].encode("latin-1")
@@ -120,12 +121,21 @@ class _Opened:
         if key != self._key or self.reader is None:
             self.close()
             self.file = open_pixels(row)
+            self._state = state_of(self.file)
             limits = {name: request[name] for name in ("gzip_limit", "frame_limit")}
             self.reader = open_frames(self.file, row, **limits)
             self._key = key
         return self.reader
 
+    def check(self) -> None:
+        """Raise RejectedError where the object has been written to since it was opened."""
+        from cohort.ingest.frames import check_unchanged
+
+        if self.file is not None:
+            check_unchanged(self.file, self._state)
+
     def close(self) -> None:
+        """Close it."""
         reader, file = self.reader, self.file
         self._key = self.reader = self.file = None
         if reader is not None:
@@ -155,6 +165,7 @@ def serve(request: dict[str, Any]) -> tuple[dict[str, Any], Any]:
                 _opened.close()
                 return {}, b""
             values = np.ascontiguousarray(reader.read(request["frame"]))
+            _opened.check()
             return {"shape": values.shape, "dtype": values.dtype.str, "decoder": reader.decoder}, values
     except RejectedError as rejection:
         reason = _damage() or rejection.reason
