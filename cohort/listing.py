@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from cohort.errors import ConfigError
+from cohort.errors import ConfigError, MisuseError
 from cohort.schema import Status
 from cohort.summary import aligned, printable
 
@@ -71,6 +71,29 @@ def volumes_of(cohort: Cohort, modalities: Sequence[str] = (), *, irregular: boo
     kept = [row for row in found if not wanted or row["Modality"] in wanted]
     kept = [row for row in kept if not irregular or row["verdict"] not in ("regular", "single")]
     return sorted(kept, key=lambda row: (row["Modality"], row["series_key"], row["volume_id"]))
+
+
+def named_volume(cohort: Cohort, name: str) -> Row:
+    """Return the row of `volumes` that a name means: its id, the first digits of it, or its number (V0001).
+
+    Raises
+    ------
+    MisuseError
+        If there is no such volume, or more than one.
+    """
+    ids = cohort.run_folder.read("volumes", ["volume_id"])["volume_id"].to_pylist()
+    numbers = _numbers("V", ids)
+    found = [i for i in ids if name in (i, numbers[i])] or [i for i in ids if name and i.startswith(name)]
+    if len(found) != 1:
+        many = f"{len(found)} volumes begin with {name}" if found else f"there is no volume {name}"
+        raise MisuseError(f"{many}; `cohort show {cohort.run_folder.path} --volumes` lists them")
+    row: Row = cohort.run_folder.read("volumes", volume_ids=found).to_pylist()[0]
+    return row
+
+
+def why_irregular(row: Row) -> str:
+    """Return in words why a row of `volumes` is no regular grid; empty where it is one."""
+    return ", ".join(_against(row))
 
 
 def _numbers(prefix: str, keys: list[str]) -> dict[str, str]:

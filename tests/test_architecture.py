@@ -19,6 +19,7 @@ LAYERS = (
     ("pipeline", "cohort"),
     ("demonstration", "summary", "progress"),
     ("listing", "bench"),
+    ("export",),
     ("cli",),
     ("__init__", "__main__"),
 )

@@ -48,6 +48,11 @@ _HELP = {
     With --volumes, list the volumes instead: size, slices x time points, spacing (row x column x slice), and whether
     each is a regular grid or why not. V0001 and S0001 are the volumes and series of the report; --json has all columns.
     The list is private: volume ids can be linked to the images.""",
+    "export": """Write one volume as NIfTI: modality values as they are in Zarr, with the affine (RAS, mm).
+
+    VOLUME_ID is that of `volumes`, its first digits, or the number of the report (V0001); `cohort show OUT --volumes`
+    lists all three. FILE is new and ends in .nii or .nii.gz. A sheared volume keeps its shear, in the sform. The file
+    is as private as the images.""",
     "demo": """Make a phantom cohort, run everything over it, say where the report is.
 
     The images are made of mathematics, no patient is in them; the truth about them is written beside them.""",

@@ -62,10 +62,31 @@ class Layout:
         return [float(steps[i] or 1.0) for i in self._kept]
 
     def translation(self, volume: Row) -> list[float]:
-        """Return the place of the first voxel along each axis, mm (LPS)."""
-        affine = volume["affine_lps"]
-        origin = (0.0, 0.0, affine[11], affine[7], affine[3]) if affine else (0.0,) * 5
-        return [float(origin[i]) for i in self._kept]
+        """Return the place of the first voxel along each axis, mm; see `translation_of`."""
+        origin = (0.0, 0.0, *translation_of(volume["affine_lps"]))
+        return [origin[i] for i in self._kept]
+
+
+def translation_of(affine: list[float] | None) -> tuple[float, float, float]:
+    """Return where the first voxel lies along the axes of the image: slice, row, column, mm.
+
+    OME-Zarr 0.5 knows scale and translation alone. Together they place the voxels in patient coordinates (LPS) turned
+    into the axes of the image: rows, columns and their normal. For an image along the patient's axes these are the LPS
+    coordinates themselves, up to sign; of one that is sheared they hold the true place along the normal.
+
+    Parameters
+    ----------
+    affine : list of 16 floats or None
+        `affine_lps`, row-major; None gives zeros.
+    """
+    if affine is None:
+        return 0.0, 0.0, 0.0
+    matrix = np.array(affine, dtype=np.float64).reshape(4, 4)[:3]
+    across, down = (matrix[:, i] / np.linalg.norm(matrix[:, i]) for i in (0, 1))
+    normal = np.cross(across, down)
+    normal *= np.sign(normal @ matrix[:, 2]) / np.linalg.norm(normal)
+    z, y, x = (float(axis @ matrix[:, 3]) + 0.0 for axis in (normal, down, across))
+    return z, y, x
 
 
 def ome_attributes(volume: Row, layout: Layout, plan: ValuePlan) -> Row:
