@@ -42,7 +42,7 @@ Batch = tuple[int, int, int, int]  # number, bucket, first and last row of the b
 
 _OPENING_BYTES = MIB  # what making one Zarr image costs, in pixels that could be written in that time
 _VANISHED = (errno.ENOENT, errno.ENOTDIR)
-_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of OUT: sources are only read
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # of OUT: sources are only read
 
 
 def ingest(
@@ -215,7 +215,8 @@ def _ingest_volume(
     except QuarantinedError as poison:
         return outcome | {"status": Status.QUARANTINED, "reason": poison.reason}, []
     except RejectedError as rejection:
-        return outcome | {"status": Status.REJECTED, "reason": rejection.reason}, []
+        status = Status.CHANGED if rejection.reason == "changed" else Status.REJECTED
+        return outcome | {"status": status, "reason": rejection.reason}, []
     except OSError as error:
         if error.errno in _CANNOT_WRITE:
             raise RunError(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cohort.values import ValuePlan
 
 Row = dict[str, Any]
+State = tuple[int, int]
 
 
 class VolumeFrames:
@@ -40,6 +41,7 @@ class VolumeFrames:
         self._nifti = volume["format"] == "nifti"
         self._open: tuple[Any, FrameReader] | None = None
         self._file: BinaryIO | None = None  # the object opened last
+        self._state: State | None = None  # of it, when it was opened
         self._first: NDArray[Any] | None = None
         self._vectors = self._vector_length()
         self.decoder = ""
@@ -65,6 +67,7 @@ class VolumeFrames:
                     reader.verify()
                 elif verified and self._file is not None:
                     verify(self._file)
+                    check_unchanged(self._file, self._state)
             finally:
                 reader.close()
 
@@ -146,8 +149,24 @@ class VolumeFrames:
         if options.isolate and needs_decoder(row) and isolation.is_available():
             return IsolatedFrames(row, self._config)
         self._file = open_pixels(row)
+        self._state = state_of(self._file)
         limits = {"gzip_limit": self._config.scan.gzip_limit_mib * MIB, "frame_limit": options.frame_limit_mib * MIB}
         return open_frames(self._file, row, **limits)
+
+
+def state_of(file: BinaryIO) -> State | None:
+    """Return size and time of a file on a disk, None for what is none."""
+    try:
+        found = os.fstat(file.fileno())
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def check_unchanged(file: BinaryIO, before: State | None) -> None:
+    """Raise RejectedError where a file has been written to since."""
+    if state_of(file) != before:
+        raise RejectedError("changed")
 
 
 def open_pixels(row: Row) -> BinaryIO:
