@@ -92,20 +92,24 @@ class VolumeFrames:
         return self._timepoints, channels, self._slices, first.shape[0], first.shape[1]
 
     def slab(self, t: int, start: int, stop: int, plan: ValuePlan) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Return modality values (channel, slice, row, column) and the padding mask (slice, row, column)."""
-        frames, masks = [], []
-        for z in range(start, stop):
+        """Return modality values (channel, slice, row, column) and the padding mask (slice, row, column).
+
+        Frames are converted one by one into their place, while they are in the cache.
+        """
+        size = self.first().shape
+        values = np.empty((stop - start, *size), plan.dtype)
+        masks: NDArray[np.bool_] | None = None
+        for place, z in enumerate(range(start, stop)):
             stored = self.first() if (t, z) == (0, 0) else self._read(t, z)
-            if stored.shape != self.first().shape:
+            if stored.shape != size:
                 raise RejectedError("frames_differ_in_size")
             row = self._row(t, z)
-            masks.append(plan.padding(stored, row))
-            frames.append(plan.convert(stored, row))
-        values = np.stack(frames)
-        values = values[np.newaxis] if values.ndim == 3 else np.moveaxis(values, -1, 0)
-        masked = any(mask is not None for mask in masks)
-        none = np.zeros(values.shape[2:], bool)
-        return values, np.stack([none if mask is None else mask for mask in masks]) if masked else None
+            mask = plan.padding(stored, row)
+            if mask is not None:
+                masks = np.zeros(values.shape, bool) if masks is None else masks
+                masks[place] = mask
+            plan.convert(stored, row, out=values[place])
+        return (values[np.newaxis] if values.ndim == 3 else np.moveaxis(values, -1, 0)), masks
 
     def _row(self, t: int, z: int) -> Row:
         return self._frames[0] if self._whole else self._frames[t * self._slices + z]
