@@ -11,6 +11,7 @@ COMMANDS = {
     "reduce": "Merge the counts to exact statistics.",
     "check": "Look for what is wrong with the data.",
     "report": "Write the page that can be shared.",
+    "bench": "Measure what this machine gives, for one worker and for more.",
 }
 
 _HEAD = """Usage: cohort [OPTIONS] COMMAND [ARGS]...

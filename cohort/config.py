@@ -94,12 +94,28 @@ class IngestOptions:
         Pixels per unit of work.
     compression_level : int
         Level of zstd, after bit shuffling. Every chunk carries a CRC-32C.
+    frame_limit_mib : int
+        Largest decoded frame of a DICOM object; a larger one is refused before it is decoded.
+    volume_limit_mib : int
+        Largest volume, decoded; a larger one is refused before it is read.
+    isolate : bool
+        Decode compressed frames in a child process, so that a decoder that crashes, hangs or eats memory costs one
+        volume, which is quarantined, and not the run. Linux alone.
+    decode_seconds : int
+        CPU time that one frame may take there; five times as long by the clock.
+    decode_memory_mib : int
+        Memory that decoding may take there.
     """
 
     pixels: bool = True
     chunk_mib: float = 8
     batch_mib: float = 64
     compression_level: int = 1
+    frame_limit_mib: int = 1024
+    volume_limit_mib: int = 65_536
+    isolate: bool = True
+    decode_seconds: int = 60
+    decode_memory_mib: int = 4096
 
 
 @dataclass(frozen=True)

@@ -69,3 +69,7 @@ class RejectedError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class QuarantinedError(RejectedError):
+    """What killed the process that read it, twice: `crash`, `timeout` or `memory`. It is not tried again unasked."""

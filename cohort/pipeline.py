@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import time
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cohort import schema
+from cohort import isolation, schema
 from cohort.cluster import connect, ignore
 from cohort.config import MIB, Config, config_from
 from cohort.errors import OutputError, SourceError
@@ -34,7 +35,7 @@ _NO_RESULT = ("ingest.pixels",)  # how far a run goes, not what it finds
 
 def run(
     sources: Sequence[str], out: str | Path, config: Config | None = None, *,
-    from_file: str | None = None, restart: bool = False, progress: Progress = ignore,
+    from_file: str | None = None, restart: bool = False, retry_quarantined: bool = False, progress: Progress = ignore,
 ) -> dict[str, Any]:  # fmt: skip
     """Go the whole way: list, scan, assemble, ingest, reduce, check, report.
 
@@ -50,6 +51,8 @@ def run(
         File with the paths to read, `-` for standard input; below the one source named, or none.
     restart : bool
         Begin anew in a folder that holds a run.
+    retry_quarantined : bool
+        Try again the volumes that an earlier run quarantined.
     progress : Progress
         Told of every step.
 
@@ -63,7 +66,10 @@ def run(
     MisuseError
         If the call cannot be carried out as given; nothing was written.
     """
-    return _from_source(sources, out, config or Config(), None, from_file=from_file, restart=restart, progress=progress)
+    return _from_source(
+        sources, out, config or Config(), None,
+        from_file=from_file, restart=restart, retry_quarantined=retry_quarantined, progress=progress,
+    )  # fmt: skip
 
 
 def scan(
@@ -129,6 +135,7 @@ def _from_source(
     from_file: str | None,
     restart: bool,
     progress: Progress,
+    retry_quarantined: bool = False,
 ) -> dict[str, Any]:
     folder = RunFolder(Path(out))
     sources = _check(roots, folder, config, from_file=from_file, restart=restart)
@@ -142,7 +149,8 @@ def _from_source(
             if name == "scan":
                 _timed(folder, name, lambda: _scan(folder, sources, config, progress))
             else:
-                _timed(folder, name, lambda name=name: _STAGES[name](folder, config, progress))  # type: ignore[misc]
+                extra = {"retry_quarantined": retry_quarantined} if name == "ingest" else {}
+                _timed(folder, name, partial(_STAGES[name], folder, config, progress, **extra))
     return folder.info()
 
 
@@ -230,10 +238,12 @@ def _assemble(folder: RunFolder, config: Config, progress: Progress) -> dict[str
     return volumes.assemble(folder, config, progress)
 
 
-def _ingest(folder: RunFolder, config: Config, progress: Progress) -> dict[str, Any]:
+def _ingest(
+    folder: RunFolder, config: Config, progress: Progress, *, retry_quarantined: bool = False
+) -> dict[str, Any]:
     from cohort import ingest
 
-    return ingest.ingest(folder, config, progress)
+    return ingest.ingest(folder, config, progress, retry_quarantined=retry_quarantined)
 
 
 def _reduce(folder: RunFolder, config: Config, progress: Progress, *, from_voxels: bool = False) -> dict[str, Any]:
@@ -288,6 +298,9 @@ def _record_start(folder: RunFolder, config: Config, sources: Sequence[str], fro
             "pid": os.getpid(),
             "python": platform.python_version(),
             "cores": os.cpu_count(),
+            "decoders": "in child processes"
+            if config.ingest.isolate and isolation.is_available()
+            else "in the workers",
         },
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "stages": info.get("stages", {}),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cohort.reductions.grouping import UNKNOWN
+from cohort.report import vocabulary
 from cohort.schema import Status
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def summarise(cohort: Cohort) -> Row:
 def _modalities(cohort: Cohort) -> list[Row]:
     volumes = cohort.volumes
     rows = []
-    for modality, group in volumes.groupby(volumes["Modality"].fillna("-"), sort=True):
+    for modality, group in volumes.groupby(volumes["Modality"].fillna("-").map(_modality), sort=True):
         judged = group["regularly_spaced_3d_volume"].dropna()
         rows.append({
             "modality": str(modality),
@@ -51,22 +53,32 @@ def _modalities(cohort: Cohort) -> list[Row]:
     return rows
 
 
+def _modality(value: str) -> str:
+    return _known("Modality", value)
+
+
+def _known(attribute: str, value: str) -> str:
+    """Return a word of a header where it is a known one: this text is pasted into tickets and kept in logs."""
+    return value if value in ("-", UNKNOWN) or vocabulary.is_known(attribute, value) else vocabulary.OTHER
+
+
 def _values(cohort: Cohort) -> list[Row]:
     from cohort import counting
     from cohort.reductions import pooled_counts
     from cohort.schema import PERCENTILES
 
     return [
-        {"modality": group, "unit": unit} | counting.summarise(counts, PERCENTILES)
+        {"modality": _modality(group), "unit": _known("value_unit", unit)} | counting.summarise(counts, PERCENTILES)
         for (group, unit), counts in pooled_counts(cohort.run_folder).items()
     ]
 
 
 def _spacing(cohort: Cohort) -> list[Row]:
     frame = cohort.spacing()
+    frame["group"] = frame["group"].map(_modality)
     rows = []
     for (group, axis), values in frame.groupby(["group", "axis"], sort=True):
-        ordered = values.sort_values("value_low_mm")
+        ordered = values.groupby("value_low_mm", as_index=False)["count"].sum()
         total = int(ordered["count"].sum())
         middle = ordered["value_low_mm"][ordered["count"].cumsum() >= total / 2].iloc[0]
         rows.append({

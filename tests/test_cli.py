@@ -52,7 +52,7 @@ def bad_calls(images: Path, out: Path) -> dict[str, tuple[list[str], str]]:
         "empty source": (["run", str(empty), *to], "nothing to read"),
         "nothing matches": (["run", source, *to, "--include", "*.xyz"], "nothing to read"),
         "source twice": (["run", source, source, *to], "overlap"),
-        "source is a URL": (["run", "gopher://images", *to], "only folders and files"),
+        "source is a URL": (["run", "gopher://images", *to], "no such kind of place"),
         "out holds something else": (["run", source, "-o", str(taken)], "holds something else"),
         "out is a file": (["run", source, "-o", str(file)], "is a file"),
         "unknown key": (["run", source, *to, "--config", str(unknown)], "shard_sise"),

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from cohort.cli import export, look, work  # noqa: F401 (their commands join the group)
+from cohort.cli import bench, export, look, work  # noqa: F401 (their commands join the group)
 from cohort.cli.group import cli
 from cohort.cli.talk import say
 from cohort.errors import CohortError, MisuseError

@@ -62,4 +62,9 @@ _HELP = {
     "reduce": "Merge the counts of the volumes to exact statistics per volume and per group.",
     "check": "Look for what is wrong with the data; write findings.",
     "report": "Write report.html and report.json, which may be shared.",
+    "bench": """Measure what this machine gives: scan, assemble, ingest and reduce on 1, 2, 4... worker processes.
+
+    Phantom images with headers of full size are made once in OUT/images (about 600 MB by default; a minute in all on
+    2 cores), or --source names your own. A table is printed; bench.json and a chart, bench.svg, go to OUT. The floor of
+    the machine, which no program can beat, is measured beside them.""",
 }

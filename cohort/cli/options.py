@@ -30,6 +30,9 @@ debug_option = click.option("--debug", is_flag=True, expose_value=False, help="S
 restart_option = click.option(
     "--restart", is_flag=True, help="Begin anew in an OUT that holds a run; its results are removed."
 )
+retry_option = click.option(
+    "--retry-quarantined", is_flag=True, help="Try again the volumes whose decoding crashed, hung or ate memory."
+)
 out_option = click.option(
     "-o",
     "--out",

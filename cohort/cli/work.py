@@ -17,6 +17,7 @@ from cohort.cli.options import (
     json_option,
     out_option,
     restart_option,
+    retry_option,
     run_folder_argument,
     scan_options,
     scanning,
@@ -40,6 +41,7 @@ from cohort.config import load_config
     help="Store histograms by this attribute too, e.g. Manufacturer. Repeatable.",
 )
 @restart_option
+@retry_option
 @computing
 def run(
     sources: tuple[str, ...],
@@ -47,6 +49,7 @@ def run(
     config_file: Path | None,
     as_json: bool,
     restart: bool,
+    retry_quarantined: bool,
     **options: Any,
 ) -> None:
     """Go the whole way."""
@@ -60,7 +63,15 @@ def run(
         reduce={"group_by": options["group_by"] or None},
     )
     with progress_bar() as progress:
-        info = pipeline.run(sources, out, config, from_file=options["from_file"], restart=restart, progress=progress)
+        info = pipeline.run(
+            sources,
+            out,
+            config,
+            from_file=options["from_file"],
+            restart=restart,
+            retry_quarantined=retry_quarantined,
+            progress=progress,
+        )
     finished(out, info, as_json)
 
 
@@ -115,10 +126,11 @@ def assemble(out: Path, config_file: Path | None, as_json: bool, **options: Any)
 
 @command("ingest")
 @run_folder_argument
+@retry_option
 @computing
-def ingest(out: Path, config_file: Path | None, as_json: bool, **options: Any) -> None:
+def ingest(out: Path, config_file: Path | None, as_json: bool, retry_quarantined: bool, **options: Any) -> None:
     """Write pixels to Zarr."""
-    _stage("ingest", out, config_file, as_json, options)
+    _stage("ingest", out, config_file, as_json, options, retry_quarantined=retry_quarantined)
 
 
 @command("reduce")

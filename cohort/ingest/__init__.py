@@ -19,16 +19,17 @@ import numpy as np
 from cohort import counting
 from cohort.cluster import Step, completed, ignore
 from cohort.config import MIB
-from cohort.errors import ConservationError, RejectedError, RunError
+from cohort.errors import ConservationError, QuarantinedError, RejectedError, RunError
 from cohort.ingest.frames import VolumeFrames
 from cohort.ingest.layout import Layout, ome_attributes, zarr_path
+from cohort.isolation import close_idle
 from cohort.readers import without_warnings
 from cohort.schema import OUTCOMES, PARTIALS, VOLUMES, Status
 from cohort.store import inputs_of, table_of
 from cohort.values import plan_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -45,7 +46,9 @@ _VANISHED = (errno.ENOENT, errno.ENOTDIR)
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of OUT: sources are only read
 
 
-def ingest(run: RunFolder, config: Config, progress: Progress = ignore) -> dict[str, Any]:
+def ingest(
+    run: RunFolder, config: Config, progress: Progress = ignore, *, retry_quarantined: bool = False
+) -> dict[str, Any]:
     """Write every volume to Zarr and count its values.
 
     Parameters
@@ -57,6 +60,8 @@ def ingest(run: RunFolder, config: Config, progress: Progress = ignore) -> dict[
         Section `ingest` is used.
     progress : Progress
         Told of every batch.
+    retry_quarantined : bool
+        Try again the volumes that an earlier run quarantined.
 
     Returns
     -------
@@ -71,10 +76,14 @@ def ingest(run: RunFolder, config: Config, progress: Progress = ignore) -> dict[
     assembled = run.committed("assemble")
     inputs = inputs_of(config.as_dict()["ingest"], config.scan.gzip_limit_mib, assembled)
     if run.is_current("ingest", inputs):
-        return run.committed("ingest")
+        record = run.committed("ingest")
+        if not (retry_quarantined and record["counts"]["status"].get(Status.QUARANTINED)):
+            return record
     run.withdraw(("ingest", "reduce", "check", "report"))
     batches = list(_batches(run, config))
-    done = _run_batches(run, batches, inputs, config, progress)
+    work = partial(_ingest_partition, run=run, inputs=inputs, config=config, retry=retry_quarantined)
+    done = _run_batches(batches, work, progress)
+    close_idle()
     counts = _totals([counts for *_, counts in done], sum(last - first for _, _, first, last in batches))
     outcomes = [outcome for _, outcome, _, _ in done]
     artefacts = [*outcomes, *(partials for _, _, partials, _ in done), _enter_outcomes(run, outcomes)]
@@ -113,7 +122,7 @@ def _item_bytes(dtype: str | None) -> int:
 
 
 def _run_batches(
-    run: RunFolder, batches: list[Batch], inputs: str, config: Config, progress: Progress
+    batches: list[Batch], work: Callable[..., Any], progress: Progress
 ) -> list[tuple[int, Artefact, Artefact, Row]]:
     import dask.bag
 
@@ -124,7 +133,7 @@ def _run_batches(
     done = n_bytes = 0
     results = []
     progress(Step("ingest", 0, total, "volumes"))
-    for result in completed(bag.map_partitions(partial(_ingest_partition, run=run, inputs=inputs, config=config))):
+    for result in completed(bag.map_partitions(work)):
         results.append(result)
         done, n_bytes = done + result[3]["volumes"], n_bytes + result[3]["bytes"]
         progress(Step("ingest", done, total, "volumes", n_bytes))
@@ -135,12 +144,14 @@ def _run_batches(
 
 
 def _ingest_partition(
-    batches: Iterable[Batch], *, run: RunFolder, inputs: str, config: Config
+    batches: Iterable[Batch], *, run: RunFolder, inputs: str, config: Config, retry: bool
 ) -> list[tuple[int, Artefact, Artefact, Row]]:
-    return [_ingest_batch(batch, run, inputs, config) for batch in batches]
+    return [_ingest_batch(batch, run, inputs, config, retry) for batch in batches]
 
 
-def _ingest_batch(batch: Batch, run: RunFolder, inputs: str, config: Config) -> tuple[int, Artefact, Artefact, Row]:
+def _ingest_batch(
+    batch: Batch, run: RunFolder, inputs: str, config: Config, retry: bool
+) -> tuple[int, Artefact, Artefact, Row]:
     """Ingest the volumes of one batch, unless an earlier run did: the name of the part tells."""
     import pyarrow.parquet as pq
 
@@ -149,10 +160,14 @@ def _ingest_batch(batch: Batch, run: RunFolder, inputs: str, config: Config) -> 
     before = [run.existing_part(name) for name in names]
     if before[0] is not None and before[1] is not None:
         outcomes = pq.read_table(run.path / names[0]).to_pylist()
-        return number, before[0], before[1], _counts(outcomes, 0, 0)
+        if not (retry and any(outcome["status"] == Status.QUARANTINED for outcome in outcomes)):
+            return number, before[0], before[1], _counts(outcomes, 0, 0)
+        (run.path / names[0]).unlink()  # first: the two parts must tell of the same attempt
     outcomes, partials, voxels, n_bytes = [], [], 0, 0
     with without_warnings():
         for volume, frames in _volumes_of(run, batch):
+            if volume["status"] == Status.QUARANTINED:  # an earlier attempt entered that
+                volume |= {"status": Status.OK, "reason": None}
             outcome, counted = _ingest_volume(run, volume, frames, inputs, config)
             outcomes.append(outcome)
             for channel, counts in enumerate(counted):
@@ -198,6 +213,8 @@ def _ingest_volume(
         return outcome | written, counts
     except (KeyboardInterrupt, SystemExit, GeneratorExit, RunError):
         raise  # counts that do not add up are no fault of the volume
+    except QuarantinedError as poison:
+        return outcome | {"status": Status.QUARANTINED, "reason": poison.reason}, []
     except RejectedError as rejection:
         return outcome | {"status": Status.REJECTED, "reason": rejection.reason}, []
     except OSError as error:
@@ -223,7 +240,9 @@ def _write_volume(
     """Read frame by frame, convert, write slab by slab, count."""
     import hashlib
 
-    with VolumeFrames(volume, frames, config.scan.gzip_limit_mib << 20) as stack:
+    if _pixel_bytes(volume) > config.ingest.volume_limit_mib * MIB:
+        raise RejectedError("volume_too_large")
+    with VolumeFrames(volume, frames, config) as stack:
         plan = plan_values(stack.first(), frames, volume)
         shape = stack.shape
         layout = Layout(shape, plan.dtype.itemsize, config.ingest.chunk_mib)

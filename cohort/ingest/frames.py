@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from cohort import isolation
+from cohort.config import MIB
 from cohort.errors import RejectedError
-from cohort.readers import nifti_pair_names, open_frames
+from cohort.ingest.decoding import IsolatedFrames
+from cohort.readers import needs_decoder, nifti_pair_names, open_frames
 from cohort.sources import damage_of, open_source, verify
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cohort.config import Config
     from cohort.readers import FrameReader
     from cohort.values import ValuePlan
 
@@ -26,11 +30,11 @@ Row = dict[str, Any]
 class VolumeFrames:
     """The source frames of one volume, read in order; one object is open at a time."""
 
-    def __init__(self, volume: Row, frames: list[Row], gzip_limit: int) -> None:
+    def __init__(self, volume: Row, frames: list[Row], config: Config) -> None:
         if not frames:
             raise RejectedError("no_frames")
         self._frames = frames
-        self._gzip_limit = gzip_limit
+        self._config = config
         self._slices, self._timepoints = volume["slices"], volume["timepoints"]
         self._whole = frames[0]["frame"] is None
         self._nifti = volume["format"] == "nifti"
@@ -57,7 +61,9 @@ class VolumeFrames:
         (_, reader), self._open = self._open, None
         with self._blaming():
             try:
-                if verified and self._file is not None:
+                if verified and isinstance(reader, IsolatedFrames):
+                    reader.verify()
+                elif verified and self._file is not None:
                     verify(self._file)
             finally:
                 reader.close()
@@ -131,15 +137,24 @@ class VolumeFrames:
         if self._open is not None and self._open[0] == key:
             return self._open[1]
         self._close()
-        self._file = _open_pixels(row)
-        reader = open_frames(self._file, row, gzip_limit=self._gzip_limit)
+        reader = self._opened(row)
         self._open = (key, reader)
         names = [*filter(None, self.decoder.split("; ")), reader.decoder]
         self.decoder = "; ".join(sorted(set(names)))
         return reader
 
+    def _opened(self, row: Row) -> FrameReader:
+        """Open an object; what goes through a decoder of others does so in a child process."""
+        options = self._config.ingest
+        self._file = None
+        if options.isolate and needs_decoder(row) and isolation.is_available():
+            return IsolatedFrames(row, self._config)
+        self._file = open_pixels(row)
+        limits = {"gzip_limit": self._config.scan.gzip_limit_mib * MIB, "frame_limit": options.frame_limit_mib * MIB}
+        return open_frames(self._file, row, **limits)
 
-def _open_pixels(row: Row) -> BinaryIO:
+
+def open_pixels(row: Row) -> BinaryIO:
     """Open the object that holds the pixels: the `.img` of a NIfTI pair, else the object itself."""
     source, path = open_source(row["source"]), row["path_raw"]
     if row["format"] == "nifti" and row["nifti_magic"].startswith("ni"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from cohort.config import MIB, ScanOptions
+from cohort.config import MIB, IngestOptions, ScanOptions
 from cohort.errors import RejectedError
 from cohort.readers.base import (
     DEFLATE,
@@ -14,6 +14,7 @@ from cohort.readers.base import (
     Limits,
     Neighbour,
     Row,
+    inflate,
     inflate_beginning,
     inflate_head,
     is_archive,
@@ -26,7 +27,6 @@ from cohort.schema import HEADER_COLUMNS, Status
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cohort.config import ScanOptions
     from cohort.schema import Column
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "extra_columns",
     "forget",
     "key_of",
+    "needs_decoder",
     "nifti_pair_names",
     "nifti_type",
     "open_frames",
@@ -238,7 +239,13 @@ def _starts_like_dicom(inner: bytes) -> bool:
     return 0 < length <= 1024 or (length == 0 and inner[8:10] == group)
 
 
-def open_frames(file: BinaryIO, frame_row: Mapping[str, Any], *, gzip_limit: int) -> FrameReader:
+def open_frames(
+    file: BinaryIO,
+    frame_row: Mapping[str, Any],
+    *,
+    gzip_limit: int,
+    frame_limit: int = IngestOptions.frame_limit_mib * MIB,
+) -> FrameReader:
     """Open the pixels of one object.
 
     Parameters
@@ -249,16 +256,43 @@ def open_frames(file: BinaryIO, frame_row: Mapping[str, Any], *, gzip_limit: int
         A row of `frames`: what the scan recorded about the pixels.
     gzip_limit : int
         Largest size, in bytes, to which a gzipped DICOM object is inflated.
+    frame_limit : int
+        Largest decoded frame of a DICOM object, in bytes.
+
+    Raises
+    ------
+    RejectedError
+        If the pixels cannot be read, or must not be: what compressed frames claim is held against the header first.
     """
     if frame_row["format"] == "nifti":
         from cohort.readers.nifti_pixels import NiftiFrames
 
         return NiftiFrames(file, frame_row)
-    from cohort.readers import dicom_mosaic, dicom_pixels
+    from cohort.readers import dicom_codestream, dicom_mosaic, dicom_pixels
 
+    if frame_row["container"] == "gzip" and dicom_codestream.is_compressed(frame_row):
+        dicom_codestream.check_pixels(*_located(file, frame_row, gzip_limit), frame_limit)
+    else:
+        dicom_codestream.check_pixels(file, frame_row, frame_limit)
+    file.seek(0)
     frames = dicom_pixels.open_frames(file, frame_row, gzip_limit)
     grid = frame_row.get("mosaic_grid")
     return frames if grid is None else dicom_mosaic.MosaicFrames(frames, grid)
+
+
+def needs_decoder(frame_row: Mapping[str, Any]) -> bool:
+    """Tell whether frames go through a decoder of others: all that are neither native nor merely deflated."""
+    native = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", None)
+    return frame_row["format"] == "dicom" and frame_row["TransferSyntaxUID"] not in native
+
+
+def _located(file: BinaryIO, frame_row: Mapping[str, Any], gzip_limit: int) -> tuple[BinaryIO, Mapping[str, Any]]:
+    """Return what a gzipped object inflates to, and its row with the place of the pixels there."""
+    file.seek(0)
+    inner = inflate(file, gzip_limit)
+    limits = Limits(gzip_limit, gzip_limit, ScanOptions.element_limit)
+    found = _read_elements(inner, inner.seek(0, 2), inner.getvalue()[:HEAD_BYTES], limits, ())
+    return inner, {**frame_row, **{name: found.get(name) for name in ("pixel_offset", "pixel_length")}}
 
 
 def nifti_type(datatype: int) -> tuple[str, int]:

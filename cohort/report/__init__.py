@@ -41,6 +41,6 @@ def build(run: RunFolder, options: ReportOptions) -> tuple[str, str]:
 
     from cohort.report import page, safe, summary
 
-    data = summary.summarise(safe.SafeRun(run), options)
+    data = summary.summarise(safe.SafeRun(run, options.min_cell), options)
     text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n"
     return page.render(data), text

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-_DICOM_ROOT = "1.2.840.10008."
-
 TRANSFER_SYNTAXES = {
     "1.2.840.10008.1.2": "Implicit VR little endian",
     "1.2.840.10008.1.2.1": "Explicit VR little endian",
@@ -63,7 +61,7 @@ def transfer_syntax(uid: str | None) -> str:
         return NOT_GIVEN
     if uid in TRANSFER_SYNTAXES:
         return TRANSFER_SYNTAXES[uid]
-    return f"other ({uid[:LONGEST_LABEL]})" if uid.startswith(_DICOM_ROOT) else "private or unknown"
+    return "private or unknown"
 
 
 def sop_class(uid: str | None) -> str:

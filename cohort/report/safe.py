@@ -1,7 +1,8 @@
 """The gate: the only module of the report that reads tables, and the one place that knows privacy classes.
 
-`safe` columns pass as they are. `coarse` ones leave only as years or age groups, `identifier` ones only as
-run-local numbers or as a count of different values; `text` and `path` ones never leave.
+`safe` columns pass; what headers say in words passes only where it is a known word or many patients share it
+(`vocabulary`). `coarse` columns leave only as years or age groups, `identifier` ones only as run-local numbers
+or as a count of different values; `text` and `path` ones never leave.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import pyarrow.compute as pc
 
 from cohort import schema
 from cohort.errors import RunError
+from cohort.reductions.grouping import UNKNOWN
+from cohort.report import vocabulary
 from cohort.schema import Privacy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cohort.store import RunFolder
 
@@ -35,6 +38,10 @@ _NUMBERED_IN = {
 _AGE_UNITS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
 
+# Derived columns that repeat what a header says, by the attribute whose words they hold.
+_WORDS_OF = {"value_unit": "value_unit", "group": "Modality"}
+
+
 class PrivacyError(RunError):
     """The report asked for a column that it may not show: a mistake in the report, not in the data."""
 
@@ -46,11 +53,15 @@ class SafeRun:
     ----------
     run : RunFolder
         The run; no other module of the report holds it.
+    min_cell : int
+        Patients that have to share a word of a header for it to be shown where it is not a known one.
     """
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(self, run: RunFolder, min_cell: int = 5) -> None:
         self._run = run
+        self._min_cell = min_cell
         self._numbers: dict[str, pa.Array] = {}
+        self._shared: dict[str, frozenset[Any]] = {}
 
     def has(self, table: str) -> bool:
         """Tell whether a table has been committed."""
@@ -82,7 +93,8 @@ class SafeRun:
         table : str
             Name of the table.
         columns : sequence of str
-            Columns of class `safe`, returned as they are.
+            Columns of class `safe`. Words and measures of headers that are neither known nor shared by
+            enough patients are replaced: by `other`, by null.
         years, age_groups : sequence of str
             Columns of class `coarse`, returned as a year or an age group.
         numbers : sequence of str
@@ -100,16 +112,19 @@ class SafeRun:
         _check(table, numbers, Privacy.IDENTIFIER)
         names = [*columns, *years, *age_groups, *numbers]
         raw = self._run.read(table, names)
-        arrays = {name: raw.column(name) for name in columns}
-        arrays |= {name: _mapped(raw.column(name), year) for name in years}
-        arrays |= {name: _mapped(raw.column(name), age_group) for name in age_groups}
+        arrays = {name: self._told(table, name, raw.column(name)) for name in columns}
+        arrays |= {name: _mapped(raw.column(name), year, pa.string()) for name in years}
+        arrays |= {name: _mapped(raw.column(name), age_group, pa.string()) for name in age_groups}
         arrays |= {name: self._numbered(name, raw.column(name)) for name in numbers}
         return pa.table(arrays)
 
     def modality_histograms(self) -> pa.Table:
         """Return the histograms per Modality; other groups may be identifiers and stay behind."""
         table = self._run.read("histograms", schema.HISTOGRAMS.names)
-        return table.filter(pc.equal(table["group_by"], "Modality")).drop_columns(["group_by"])
+        table = table.filter(pc.equal(table["group_by"], "Modality")).drop_columns(["group_by"])
+        told = {name: self._told("histograms", name, table[name]) for name in table.column_names}
+        keys = [name for name in told if name != "count"]  # groups that became one are one
+        return pa.table(told).group_by(keys).aggregate([("count", "sum")]).rename_columns({"count_sum": "count"})
 
     def findings(self) -> pa.Table:
         """Return the findings, their subjects as run-local numbers (null where the scope has none)."""
@@ -127,6 +142,49 @@ class SafeRun:
         _check(table, [column], Privacy.IDENTIFIER)
         values = self._run.read(table, [column])[column]
         return len(_present(pc.unique(values)))
+
+    def _told(self, table: str, name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return a safe column without the words that could name a patient."""
+        attribute = _attribute(table, name)
+        if attribute is None:
+            return values
+        if name == "group":  # what has none is grouped under a word of ours
+            values = pc.if_else(pc.equal(values, UNKNOWN), pa.scalar(None, pa.string()), values)
+        return _mapped(values, lambda value: self._word(attribute, value), values.type)
+
+    def _word(self, attribute: str, value: Any) -> Any:
+        """Return one value of a header as it may be shown."""
+        if value is None:
+            return None
+        if isinstance(value, float | int):
+            fine = vocabulary.is_plausible(attribute, value) or value in self._values_shared(attribute)
+            return value if fine else None
+        if isinstance(value, list):
+            return [self._word(attribute, one) for one in value]
+        fine = not value.strip() or vocabulary.is_known(attribute, value) or value in self._values_shared(attribute)
+        return value if fine else vocabulary.OTHER
+
+    def _values_shared(self, attribute: str) -> frozenset[Any]:
+        """Return the values of an attribute that at least `min_cell` patients have, as their series say."""
+        if attribute not in self._shared:
+            self._shared[attribute] = self._count_sharers(attribute)
+        return self._shared[attribute]
+
+    def _count_sharers(self, attribute: str) -> frozenset[Any]:
+        table = "series" if attribute in schema.SERIES.names else "volumes"
+        if attribute not in getattr(schema, table.upper()).names:
+            return frozenset()
+        raw = self._run.read(table, [attribute, "series_key"])
+        patients = self._run.read("series", ["series_key", "PatientID"])
+        patients = patients.filter(pc.fill_null(pc.not_equal(patients["PatientID"], ""), False))
+        place = pc.index_in(raw["series_key"], value_set=patients["series_key"].combine_chunks())
+        flat = pa.table({"value": raw[attribute], "patient": patients["PatientID"].take(place)})
+        if pa.types.is_list(flat.schema.field("value").type):
+            flat = _flattened(flat)
+        flat = flat.filter(pc.is_valid(flat["patient"]))
+        counted = flat.group_by("value").aggregate([("patient", "count_distinct")])
+        enough = counted.filter(pc.greater_equal(counted["patient_count_distinct"], max(1, self._min_cell)))
+        return frozenset(enough["value"].to_pylist())
 
     def _numbered(self, name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return 1 + the place of each value among those of the table that owns the identifier."""
@@ -152,8 +210,33 @@ def _check(table: str, names: Sequence[str], privacy: Privacy) -> None:
             raise PrivacyError(f"the report may not read {table}.{name} as {privacy}: it is {found}")
 
 
-def _mapped(values: pa.ChunkedArray, make_coarse: Any) -> pa.ChunkedArray:
-    return pa.chunked_array([pa.array([make_coarse(v) for v in values.to_pylist()], pa.string())])
+def _attribute(table: str, name: str) -> str | None:
+    """Return the attribute whose words a column holds, None where they are our own or a count."""
+    column = getattr(schema, table.upper()).column(name)
+    if name in _WORDS_OF:
+        return _WORDS_OF[name]
+    text = column.type in ("string", "list<string>")
+    return name if column.source != "derived" and (text or name in vocabulary.RANGES) else None
+
+
+def _flattened(table: pa.Table) -> pa.Table:
+    lists = table["value"].combine_chunks()
+    return pa.table({"value": lists.flatten(), "patient": table["patient"].take(pc.list_parent_indices(lists))})
+
+
+def _mapped(values: pa.ChunkedArray, change: Callable[[Any], Any], type_: pa.DataType) -> pa.ChunkedArray:
+    """Return a column with every different value changed once."""
+    if pa.types.is_list(values.type):
+        changed = {}
+        found = values.to_pylist()
+        keys = [None if one is None else tuple(one) for one in found]
+        for key, one in zip(keys, found, strict=True):
+            if key not in changed:
+                changed[key] = change(one)
+        return pa.chunked_array([pa.array([changed[key] for key in keys], type_)])
+    coded = values.combine_chunks().dictionary_encode()
+    told = pa.array([change(value) for value in coded.dictionary.to_pylist()], type_)
+    return pa.chunked_array([told.take(coded.indices)])
 
 
 def year(date: str | None) -> str | None:

@@ -1,0 +1,162 @@
+"""Frames that go through decoders of others, in a child process: a crash there costs one volume, not the run."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from cohort.config import MIB
+from cohort.errors import QuarantinedError, RejectedError
+from cohort.isolation import ChildLimits, Lease
+from cohort.readers import open_frames
+from cohort.sources import damage_of, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from cohort.config import Config
+    from cohort.readers import FrameReader
+
+SERVICE = "cohort.ingest.decoding:serve"
+
+_REASON = re.compile(r"[a-z0-9_]+(: [A-Za-z_]+)?")  # what a child may call the reason: a code and a type, no more
+_TYPE = re.compile(r"[<>|]?[iuf][1248]")
+
+
+class IsolatedFrames:
+    """Frames of one object, read and decoded by a child process.
+
+    Parameters
+    ----------
+    row : mapping
+        A row of `frames`.
+    config : Config
+        Sections `scan` and `ingest` are used.
+    """
+
+    def __init__(self, row: Mapping[str, Any], config: Config) -> None:
+        options = config.ingest
+        self._most = options.frame_limit_mib * MIB * 4  # decoders may widen samples
+        self._request = {
+            "row": {**row, "path_raw": row["path_raw"].decode("latin-1")},
+            "gzip_limit": config.scan.gzip_limit_mib * MIB,
+            "frame_limit": options.frame_limit_mib * MIB,
+        }
+        self._lease = Lease(SERVICE, ChildLimits(options.decode_seconds, options.decode_memory_mib * MIB))
+        try:
+            self.decoder = str(self._ask("open")[0].get("decoder"))
+        except BaseException:
+            self._lease.close()
+            raise
+
+    def read(self, frame: int) -> NDArray[np.generic]:
+        """Return one frame; raises RejectedError or QuarantinedError."""
+        answer, block = self._ask("read", frame=frame)
+        shape: Any = answer.get("shape")
+        kind = answer.get("dtype")
+        if not isinstance(kind, str) or not _TYPE.fullmatch(kind) or not _is_shape(shape):
+            raise QuarantinedError("crash")
+        if math.prod(shape) * np.dtype(kind).itemsize != len(block):
+            raise QuarantinedError("crash")
+        return np.frombuffer(block, kind).reshape(shape)
+
+    def verify(self) -> None:
+        """Compare the checksum of a member of an archive, to its end; raises RejectedError where it is wrong."""
+        self._ask("verify")
+
+    def close(self) -> None:
+        """Give the child back."""
+        self._lease.close()
+
+    def _ask(self, wanted: str, **more: int) -> tuple[dict[str, Any], bytearray]:
+        answer, block = self._lease.ask({"wanted": wanted, **self._request, **more}, self._most)
+        if "errno" in answer:
+            raise OSError(int(answer["errno"]), "the source cannot be read")
+        if "rejected" in answer:
+            reason = answer["rejected"]
+            if not isinstance(reason, str) or not _REASON.fullmatch(reason):
+                raise QuarantinedError("crash")
+            raise RejectedError(reason)
+        return answer, block
+
+
+def _is_shape(shape: Any) -> bool:
+    return isinstance(shape, list) and len(shape) in (2, 3) and all(isinstance(n, int) and n > 0 for n in shape)
+
+
+# -- in the child ------------------------------------------------------------------------------------------
+
+
+class _Opened:
+    """The object that the child has open."""
+
+    def __init__(self) -> None:
+        self._key: Any = None
+        self.file: BinaryIO | None = None
+        self.reader: FrameReader | None = None
+
+    def of(self, request: dict[str, Any]) -> FrameReader:
+        """Return the reader of the object asked for."""
+        from cohort.ingest.frames import open_pixels
+
+        row = request["row"]
+        row["path_raw"] = row["path_raw"].encode("latin-1")
+        key = (row["source"], row["path_raw"])
+        if key != self._key or self.reader is None:
+            self.close()
+            self.file = open_pixels(row)
+            limits = {name: request[name] for name in ("gzip_limit", "frame_limit")}
+            self.reader = open_frames(self.file, row, **limits)
+            self._key = key
+        return self.reader
+
+    def close(self) -> None:
+        reader, file = self.reader, self.file
+        self._key = self.reader = self.file = None
+        if reader is not None:
+            reader.close()
+        elif file is not None:
+            file.close()
+
+
+_opened = _Opened()
+
+
+def prepare() -> None:
+    """Import the readers, in the child."""
+    from cohort.readers import dicom_codestream, dicom_mosaic, dicom_pixels  # noqa: F401
+
+
+def serve(request: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Serve one request of `IsolatedFrames`, in the child."""
+    from cohort.readers import without_warnings
+
+    try:
+        with without_warnings():
+            reader = _opened.of(request)
+            if request["wanted"] == "open":
+                return {"decoder": reader.decoder}, b""
+            if request["wanted"] == "verify":
+                assert _opened.file
+                verify(_opened.file)
+                _opened.close()
+                return {}, b""
+            values = np.ascontiguousarray(reader.read(request["frame"]))
+            return {"shape": values.shape, "dtype": values.dtype.str}, values
+    except RejectedError as rejection:
+        reason = _damage() or rejection.reason
+        if reason.endswith(": MemoryError"):
+            raise MemoryError from None
+        return {"rejected": reason}, b""
+    except OSError as error:
+        damage = _damage()
+        return ({"errno": error.errno or 5} if damage is None else {"rejected": damage}), b""
+
+
+def _damage() -> str | None:
+    return None if _opened.file is None else damage_of(_opened.file)
