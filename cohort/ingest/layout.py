@@ -27,8 +27,8 @@ def zarr_path(volume: Row) -> str:
 class Layout:
     """How an image of (time, channel, slice, row, column) lies in Zarr: axes of length 1 are left out.
 
-    Chunks are whole slices, at most `chunk_mib` of them and all of nearly one size: Zarr fills up the last one, and what
-    it is filled with would be compressed too.
+    Chunks are whole slices, at most `chunk_mib` of them and all of nearly one size: Zarr fills up the last one, and
+    what it is filled with would be compressed too.
     """
 
     def __init__(self, shape: tuple[int, ...], item_bytes: int, chunk_mib: float) -> None:
