@@ -7,7 +7,7 @@ integers where slope and intercept are whole and fit, else float32. Padding is c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Row = dict[str, Any]
+
+OUT_OF_TYPE = "values_exceed_bits_stored"
+"""Reason of a volume whose values do not fit in the type that its header makes one expect."""
 
 _INT64_MAX = np.iinfo(np.int64).max
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")
@@ -48,6 +51,15 @@ class ValuePlan:
     def kind(self) -> str:
         """`integer` or `float`, as the values are counted."""
         return "integer" if self.dtype.kind in "iu" else "float"
+
+    def narrowed(self) -> ValuePlan | None:
+        """Return the same plan with values of as many bits as are stored, None where that is it already.
+
+        Slope and intercept may carry the values out of 16 bits, but of images they hardly ever do.
+        """
+        if self.stored.kind not in "iu" or self.stored.itemsize != 2 or self.dtype not in (np.int32, np.uint32):
+            return None
+        return replace(self, dtype=np.dtype(np.int16))
 
     def convert(self, stored: NDArray[Any], row: Row, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the modality values of one frame, in `out` where it is given.
@@ -82,7 +94,7 @@ class ValuePlan:
             raise RejectedError("values_exceed_int64")
         ends, limits = (slope * low + intercept, slope * high + intercept), np.iinfo(self.dtype)
         if min(ends) < limits.min or max(ends) > limits.max:
-            raise RejectedError("values_exceed_bits_stored")
+            raise RejectedError(OUT_OF_TYPE)
 
     def _wrapped(self, number: int) -> Any:
         """Return a whole number modulo 2**bits in the type of the values."""

@@ -54,6 +54,14 @@ class VolumeFrames:
             if kind is None:  # what went wrong first is the reason
                 raise
 
+    def close(self) -> None:
+        """Close what is open; a member of an archive, and a gzip stream, are read to their end and checked."""
+        self._close()
+
+    def rewind(self) -> None:
+        """Begin again: what is open is closed unchecked."""
+        self._close(verified=False)
+
     def _close(self, *, verified: bool = True) -> None:
         """Close the object that is open; a member of an archive is held against its checksum before."""
         if self._open is None:
