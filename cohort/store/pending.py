@@ -53,10 +53,10 @@ class PendingVolume:
         return array
 
     def update_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Replace the attributes of the group."""
-        import zarr
-
-        zarr.open_group(self.temporary, mode="a").attrs.put(dict(attributes))
+        """Replace the attributes of the group, in its document: opening it by zarr takes six times as long."""
+        path = self.temporary / "zarr.json"
+        document = json.loads(path.read_text(encoding="utf-8")) | {"attributes": dict(attributes)}
+        path.write_text(json.dumps(document, indent=2, allow_nan=False), encoding="utf-8")
 
     def commit(self, record: Mapping[str, Any]) -> None:
         """Count the chunks, write the commit record, sync and rename."""
