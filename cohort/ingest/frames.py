@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from cohort.config import Config
     from cohort.readers import FrameReader
+    from cohort.sources import Source
     from cohort.values import ValuePlan
 
 Row = dict[str, Any]
@@ -39,6 +40,7 @@ class VolumeFrames:
         self._whole = frames[0]["frame"] is None
         self._nifti = volume["format"] == "nifti"
         self._open: tuple[Any, FrameReader] | None = None
+        self._source: tuple[str, Source] | None = None  # that of the object opened last
         self._file: BinaryIO | None = None  # the object opened last
         self._first: NDArray[Any] | None = None
         self._vectors = self._vector_length()
@@ -157,14 +159,24 @@ class VolumeFrames:
         self._file = None
         if options.isolate and needs_decoder(row) and isolation.is_available():
             return IsolatedFrames(row, self._config)
-        self._file = open_pixels(row)
+        if self._source is None or self._source[0] != row["source"]:
+            self._source = (row["source"], open_source(row["source"]))
+        self._file = open_pixels(row, self._source[1])
         limits = {"gzip_limit": self._config.scan.gzip_limit_mib * MIB, "frame_limit": options.frame_limit_mib * MIB}
         return open_frames(self._file, row, **limits)
 
 
-def open_pixels(row: Row) -> BinaryIO:
-    """Open the object that holds the pixels: the `.img` of a NIfTI pair, else the object itself."""
-    source, path = open_source(row["source"]), row["path_raw"]
+def open_pixels(row: Row, source: Source | None = None) -> BinaryIO:
+    """Open the object that holds the pixels: the `.img` of a NIfTI pair, else the object itself.
+
+    Parameters
+    ----------
+    row : dict
+        A row of `frames`.
+    source : Source, optional
+        Where it lies, where that has been opened already.
+    """
+    source, path = source or open_source(row["source"]), row["path_raw"]
     if row["format"] == "nifti" and row["nifti_magic"].startswith("ni"):
         folder, name = os.path.split(path)
         for candidate in nifti_pair_names(os.fsdecode(name)):
