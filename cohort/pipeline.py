@@ -263,7 +263,7 @@ def _check_tables(folder: RunFolder, config: Config, progress: Progress) -> dict
 def _report(folder: RunFolder, config: Config, progress: Progress) -> dict[str, Any]:
     from cohort import report
 
-    inputs = inputs_of(config.as_dict()["report"], folder.committed("check"))
+    inputs = inputs_of({**config.as_dict()["report"], "layout": report.LAYOUT}, folder.committed("check"))
     if folder.is_current("report", inputs):
         return folder.committed("report")
     page, data = report.build(folder, config.report)
