@@ -234,9 +234,8 @@ PARTIALS = Table(
         Column("inf_count", "int64", "Infinities left out"),
         Column("min", "float64", "Smallest value"),
         Column("max", "float64", "Largest value"),
-        Column("block_count", "list<int64>", "Values of each block of the pass (float only)"),
-        Column("block_mean", "list<float64>", "Mean of each block"),
-        Column("block_m2", "list<float64>", "Sum of squared deviations of each block"),
+        Column("exact_sum", "string", "Sum of the values as a hexadecimal whole number of 2**-149 (float only)"),
+        Column("exact_sum_of_squares", "string", "Sum of their squares, likewise of 2**-298 (float only)"),
     ),
 )
 
@@ -268,7 +267,12 @@ HISTOGRAMS = Table(
         Column("group", "string", "Value of the attribute; as private as the attribute itself"),
         Column("channel", "int64", "Channel, from 0"),
         Column("value_unit", "string", "Unit of the values; different units are never pooled"),
-        Column("kind", "string", "integer: the bin is the value; float: the bin is [value_low, value_high)"),
+        Column("kind", "string", "integer: the bin is the value; float, linear: the bin is [value_low, value_high)"),
+        Column(
+            "view",
+            "string",
+            "all values; >VALUE, otsu or LOW..HIGH: part of them; p1-p99: MR on the scale of each volume",
+        ),
         Column("value_low", "float64", "Lower edge"),
         Column("value_high", "float64", "Upper edge"),
         Column("count", "int64", "Values in the bin"),
