@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import time
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from cohort import isolation, schema
 from cohort.cluster import connect, ignore
 from cohort.config import MIB, Config, config_from
-from cohort.errors import OutputError, SourceError
+from cohort.errors import OutputError, RunError, SourceError
 from cohort.sources import ArchiveLimits, open_sources
 from cohort.store import RunFolder, inputs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from cohort.cluster import Progress
     from cohort.config import ScanOptions
@@ -262,7 +264,7 @@ def _check_tables(folder: RunFolder, config: Config, progress: Progress) -> dict
 def _report(folder: RunFolder, config: Config, progress: Progress) -> dict[str, Any]:
     from cohort import report
 
-    inputs = inputs_of(config.as_dict()["report"], folder.committed("check"))
+    inputs = inputs_of({**config.as_dict()["report"], "layout": report.LAYOUT}, folder.committed("check"))
     if folder.is_current("report", inputs):
         return folder.committed("report")
     page, data = report.build(folder, config.report)
@@ -323,8 +325,21 @@ def _versions() -> dict[str, str]:
 def _timed(folder: RunFolder, name: str, work: Callable[[], dict[str, Any]]) -> None:
     start = time.monotonic()
     before = folder.record(name)
-    record = work()
-    info = folder.info()
-    if before != record or name not in info["stages"]:
-        info["stages"][name] = {"seconds": round(time.monotonic() - start, 3), "counts": record["counts"]}
-        folder.write_json("run.json", info)
+    with _room_needed():
+        record = work()
+        info = folder.info()
+        if before != record or name not in info["stages"]:
+            info["stages"][name] = {"seconds": round(time.monotonic() - start, 3), "counts": record["counts"]}
+            folder.write_json("run.json", info)
+
+
+@contextmanager
+def _room_needed() -> Iterator[None]:
+    """Say what to do where OUT cannot be written to: sources are only read, and their errors are rows."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            raise
+        reason = os.strerror(error.errno)
+        raise RunError(f"cannot write the results: {reason}; make room and run the same command again") from None

@@ -7,7 +7,7 @@ integers where slope and intercept are whole and fit, else float32. Padding is c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Row = dict[str, Any]
+
+OUT_OF_TYPE = "values_exceed_bits_stored"
+"""Reason of a volume whose values do not fit in the type that its header makes one expect."""
 
 _INT64_MAX = np.iinfo(np.int64).max
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")
@@ -49,20 +52,54 @@ class ValuePlan:
         """`integer` or `float`, as the values are counted."""
         return "integer" if self.dtype.kind in "iu" else "float"
 
-    def convert(self, stored: NDArray[Any], row: Row) -> NDArray[Any]:
-        """Return the modality values of one frame."""
+    def narrowed(self) -> ValuePlan | None:
+        """Return the same plan with values of as many bits as are stored, None where that is it already.
+
+        Slope and intercept may carry the values out of 16 bits, but of images they hardly ever do.
+        """
+        if self.stored.kind not in "iu" or self.stored.itemsize != 2 or self.dtype not in (np.int32, np.uint32):
+            return None
+        return replace(self, dtype=np.dtype(np.int16))
+
+    def convert(self, stored: NDArray[Any], row: Row, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the modality values of one frame, in `out` where it is given.
+
+        Integers are computed in their own type, modulo 2**bits: the ends of the frame tell before that all will fit.
+        """
+        if out is None:
+            out = np.empty(stored.shape, self.dtype)
         if row["slope"] is None and stored.dtype == self.dtype:
-            return stored
+            out[...] = stored
+            return out
         slope, intercept = (1.0, 0.0) if row["slope"] is None else (row["slope"], row["intercept"])
         if self.kind == "float":
-            return np.asarray(stored.astype(np.float64) * slope + intercept, np.float32)
-        if stored.dtype == np.uint64 and stored.size and stored.max() > _INT64_MAX:
+            values = stored.astype(np.float64)
+            values *= slope
+            values += intercept
+            out[...] = values
+            return out
+        self._check_ends(stored, int(slope), int(intercept))
+        np.copyto(out, stored, casting="unsafe")
+        if slope != 1:
+            out *= self._wrapped(int(slope))
+        if intercept != 0:
+            out += self._wrapped(int(intercept))
+        return out
+
+    def _check_ends(self, stored: NDArray[Any], slope: int, intercept: int) -> None:
+        if not stored.size:
+            return
+        low, high = int(stored.min()), int(stored.max())
+        if high > _INT64_MAX:
             raise RejectedError("values_exceed_int64")
-        values = stored.astype(np.int64) * int(slope) + int(intercept)
-        limits = np.iinfo(self.dtype)
-        if values.size and (values.min() < limits.min or values.max() > limits.max):
-            raise RejectedError("values_exceed_bits_stored")
-        return values.astype(self.dtype)
+        ends, limits = (slope * low + intercept, slope * high + intercept), np.iinfo(self.dtype)
+        if min(ends) < limits.min or max(ends) > limits.max:
+            raise RejectedError(OUT_OF_TYPE)
+
+    def _wrapped(self, number: int) -> Any:
+        """Return a whole number modulo 2**bits in the type of the values."""
+        bits = np.iinfo(self.dtype).bits
+        return np.array(number % (1 << bits), f"uint{bits}").view(self.dtype)
 
     def padding(self, stored: NDArray[Any], row: Row) -> NDArray[np.bool_] | None:
         """Return where one frame holds padding, None where it has none."""

@@ -39,8 +39,9 @@ def main() -> None:
 def answer(path: Path) -> dict[str, object]:
     resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESSES, _ADDRESSES))
-    name, size = path.name, path.stat().st_size
-    entry = {"source": str(path.parent), "path": name, "path_raw": name.encode(), "size": size, "modified": 0}
+    name, found = path.name, path.stat()
+    entry = {"source": str(path.parent), "path": name, "path_raw": name.encode()}
+    entry |= {"size": found.st_size, "modified": found.st_mtime_ns}
     before = seconds()
     with without_warnings():
         row = next(rows_of([entry | {"problem": None}], Config()))

@@ -184,6 +184,11 @@ def test_out_inside_the_source_is_left_out(image_folder: Path, cohort_command: A
     assert data["files"]["objects"] == 11
 
 
+def _listening_to_interrupts() -> None:
+    """In a process that a shell started in the background, Ctrl-C is ignored, and so it is in its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.cluster
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, cohort_command: Any, signal_: signal.Signals) -> None:
@@ -192,7 +197,9 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, cohort_command: An
     make_series(tmp_path / "images", files=600, rows=16, columns=16)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "cohort", "run", str(tmp_path / "images"), "-o", str(out), "--workers", "1"]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=_listening_to_interrupts
+    )
     deadline = time.monotonic() + 60
     while not list(out.glob("files/part-*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.02)

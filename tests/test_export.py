@@ -22,8 +22,6 @@ from cohort.readers.nifti_write import NiftiImage, write_nifti
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SimpleITK = pytest.importorskip("SimpleITK")
-
 RIGID = np.array([[0.0, -0.8, 0.6 * 2, 10], [0.9, 0.0, 0.0, -20], [0.0, 0.6, 0.8 * 2, 30.5], [0, 0, 0, 1]])
 
 
@@ -53,6 +51,8 @@ def by_nibabel(image: Any) -> np.ndarray:
 
 def by_simpleitk(image: Any) -> np.ndarray:
     """The same axes of what SimpleITK read."""
+    import SimpleITK
+
     width, height, *deep = image.GetSize()
     depth, times = (*deep, 1, 1)[:2]
     values = SimpleITK.GetArrayFromImage(image)
@@ -88,6 +88,7 @@ def test_nibabel_reads_back_every_volume(opened: cohort.Cohort, tmp_path: Path) 
 
 
 def test_simpleitk_reads_back_every_rigid_volume(opened: cohort.Cohort, tmp_path: Path) -> None:
+    SimpleITK = pytest.importorskip("SimpleITK", reason="needs the extra test")
     compared = 0
     for row in stored(opened):
         path = tmp_path / f"{row['volume_id']}.nii"

@@ -99,7 +99,15 @@ def scan(
 
 
 def _stage(
-    name: str, out: Path, config_file: Path | None, as_json: bool, options: dict[str, Any], **extra: Any
+    name: str,
+    out: Path,
+    config_file: Path | None,
+    as_json: bool,
+    options: dict[str, Any],
+    *,
+    sections: dict[str, dict[str, Any]] | None = None,
+    quiet: bool = False,
+    **extra: Any,
 ) -> None:
     from cohort import pipeline
     from cohort.store import RunFolder
@@ -111,9 +119,12 @@ def _stage(
     config = base.with_options("cluster", **cluster)
     reducing = {name: options.get(name) or None for name in ("group_by", "ranges", "foregrounds")}
     config = config.with_options("reduce", **reducing)
+    for section, values in (sections or {}).items():
+        config = config.with_options(section, **values)
     with progress_bar() as progress:
         info = pipeline.stage(name, out, config, progress=progress, **extra)
-    counted(name, info, as_json)
+    if not quiet:
+        counted(name, info, as_json)
 
 
 @command("assemble")
@@ -176,10 +187,25 @@ def check(out: Path, config_file: Path | None, as_json: bool, **options: Any) ->
 
 @command("report")
 @run_folder_argument
+@click.option(
+    "--card",
+    type=click.Choice(["claim"]),
+    help="Print a card instead of counts: the items of CLAIM (data sources, de-identification, missing data, flow, "
+    "demographics) as Markdown for a methods section.",
+)
+@click.option("--min-cell", type=click.IntRange(1), help="Counts of fewer patients are withheld.  [default: 5]")
 @computing
-def report(out: Path, config_file: Path | None, as_json: bool, **options: Any) -> None:
+def report(
+    out: Path, config_file: Path | None, as_json: bool, card: str | None, min_cell: int | None, **options: Any
+) -> None:
     """Write the report."""
-    _stage("report", out, config_file, as_json, options)
+    if card is not None and as_json:
+        raise click.UsageError("--card prints Markdown; leave out --json, or read report.json")
+    _stage("report", out, config_file, as_json, options, sections={"report": {"min_cell": min_cell}}, quiet=bool(card))
+    if card is not None:
+        from cohort.report import claim_card
+
+        click.echo(claim_card((out / "report.json").read_text(encoding="utf-8")), nl=False)
 
 
 @command("demo")

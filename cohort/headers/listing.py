@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cohort.store import RunFolder
 
 _FIRST_SHARD = 64  # objects; shards double every `_GROWTH` of them up to `shard_size`
-_GROWTH = 8
+_GROWTH = 4
 
 
 def shards_of(

@@ -44,10 +44,13 @@ def parse_shard(objects: pa.Table, files: Table, config: Config) -> Iterator[pa.
     config : Config
         Sections `scan` and `modality` are used.
     """
+    import pyarrow as pa
+
     from cohort.readers import forget, without_warnings
 
     listed, rows, characters = objects.select(_LISTED), [], 0
-    entries = objects.drop_columns("modified").to_pylist()  # as a time it would cost more than to read a header
+    modified = objects["modified"].cast(pa.int64())  # as a time it would cost more than to read a header
+    entries = objects.set_column(objects.column_names.index("modified"), "modified", modified).to_pylist()
     with without_warnings():
         for row in rows_of(entries, config):
             rows.append(row)
@@ -132,6 +135,8 @@ class _Reader:
                 raise opened
             with opened or self._source(entry).open(entry["path_raw"]) as file:
                 row = self._read(entry, file)
+                if _has_changed(entry, file):  # what was read is of no one state of it
+                    return {"status": Status.CHANGED, "reason": "changed", "is_image": False}
         except SourceError:  # the root itself is gone
             return _vanished()
         except OSError as error:
@@ -167,6 +172,15 @@ class _Reader:
                 raise
         damage = damage_of(file)  # a reader may have made something else of it
         return row if damage is None else _rejected(damage) | {"format": row.get("format")}
+
+
+def _has_changed(entry: Entry, file: BinaryIO) -> bool:
+    """Tell whether a file on a disk is not as it was listed; where there is no file, other means tell."""
+    try:
+        found = os.fstat(file.fileno())
+    except OSError:
+        return False
+    return (found.st_size, found.st_mtime_ns) != (entry["size"], entry["modified"])
 
 
 def _rejected(reason: str) -> Row:

@@ -14,19 +14,16 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cohort import counting
 from cohort.cluster import Step, completed, ignore
 from cohort.config import MIB
 from cohort.errors import ConservationError, QuarantinedError, RejectedError, RunError
-from cohort.ingest.frames import VolumeFrames
-from cohort.ingest.layout import Layout, ome_attributes, zarr_path
+from cohort.ingest.layout import zarr_path
+from cohort.ingest.writing import write_volume
 from cohort.isolation import close_idle
 from cohort.readers import without_warnings
 from cohort.schema import OUTCOMES, PARTIALS, VOLUMES, Status
 from cohort.store import inputs_of, table_of
-from cohort.values import plan_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,14 +32,14 @@ if TYPE_CHECKING:
 
     from cohort.cluster import Progress
     from cohort.config import Config
-    from cohort.store import Artefact, PendingVolume, RunFolder
+    from cohort.store import Artefact, RunFolder
 
 Row = dict[str, Any]
 Batch = tuple[int, int, int, int]  # number, bucket, first and last row of the bucket's volumes
 
 _OPENING_BYTES = MIB  # what making one Zarr image costs, in pixels that could be written in that time
 _VANISHED = (errno.ENOENT, errno.ENOTDIR)
-_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of OUT: sources are only read
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # of OUT: sources are only read
 
 
 def ingest(
@@ -208,14 +205,17 @@ def _ingest_volume(
         return outcome, []
     pending = run.new_volume(zarr_path(volume))
     try:
-        written, counts = _write_volume(pending, volume, frames, inputs, config)
+        if _pixel_bytes(volume) > config.ingest.volume_limit_mib * MIB:
+            raise RejectedError("volume_too_large")
+        written, counts = write_volume(pending, volume, frames, inputs, config)
         return outcome | written, counts
     except (KeyboardInterrupt, SystemExit, GeneratorExit, RunError):
         raise  # counts that do not add up are no fault of the volume
     except QuarantinedError as poison:
         return outcome | {"status": Status.QUARANTINED, "reason": poison.reason}, []
     except RejectedError as rejection:
-        return outcome | {"status": Status.REJECTED, "reason": rejection.reason}, []
+        status = Status.CHANGED if rejection.reason == "changed" else Status.REJECTED
+        return outcome | {"status": status, "reason": rejection.reason}, []
     except OSError as error:
         if error.errno in _CANNOT_WRITE:
             raise RunError(
@@ -228,59 +228,6 @@ def _ingest_volume(
         return outcome | {"status": Status.REJECTED, "reason": f"undecodable: {type(error).__name__}"}, []
     finally:
         pending.drop()
-
-
-# -- one volume --------------------------------------------------------------------------------------------
-
-
-def _write_volume(
-    pending: PendingVolume, volume: Row, frames: list[Row], inputs: str, config: Config
-) -> tuple[Row, list[counting.Counts]]:
-    """Read frame by frame, convert, write slab by slab, count."""
-    import hashlib
-
-    if _pixel_bytes(volume) > config.ingest.volume_limit_mib * MIB:
-        raise RejectedError("volume_too_large")
-    with VolumeFrames(volume, frames, config) as stack:
-        plan = plan_values(stack.first(), frames, volume)
-        shape = stack.shape
-        layout = Layout(shape, plan.dtype.itemsize, config.ingest.chunk_mib)
-        attributes = ome_attributes(volume, layout, plan)
-        array = pending.create(
-            layout.shape,
-            layout.chunks,
-            plan.dtype.name,
-            layout.axes,
-            attributes,
-            config.ingest.compression_level,
-        )
-        content = hashlib.sha256(f"{plan.dtype.str} {shape}".encode())
-        counts = [counting.empty(plan.kind) for _ in range(shape[1])]
-        for t in range(shape[0]):
-            for z in range(0, shape[2], layout.slab):
-                values, padding = stack.slab(t, z, min(z + layout.slab, shape[2]), plan)
-                array[layout.place(t, z, values.shape[1])] = layout.fit(values)
-                content.update(np.ascontiguousarray(np.swapaxes(values, 0, 1)).tobytes())
-                for c in range(shape[1]):
-                    counts[c] = counting.merge([counts[c], counting.count_values(values[c], padding)])
-    _check_voxels(counts, shape)
-    attributes["cohort"] |= {"decoder": stack.decoder, "content_sha256": content.hexdigest()}
-    pending.update_attributes(attributes)
-    pending.commit({
-        "volume_id": volume["volume_id"], "shape": layout.shape, "dtype": plan.dtype.name,
-        "chunks": layout.chunk_count, "content_sha256": content.hexdigest(), "inputs": inputs,
-    })  # fmt: skip
-    outcome = {
-        "dtype": plan.dtype.name, "zarr_path": zarr_path(volume),
-        "content_sha256": content.hexdigest(), "decoder": stack.decoder,
-    }  # fmt: skip
-    return outcome, counts
-
-
-def _check_voxels(counts: list[counting.Counts], shape: tuple[int, ...]) -> None:
-    voxels = math.prod(shape)
-    if sum(c.seen for c in counts) != voxels:
-        raise ConservationError(f"{voxels} voxels were read, {sum(c.seen for c in counts)} counted; please report this")
 
 
 # -- tables and counts -------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from cohort.config import MIB
 from cohort.errors import QuarantinedError, RejectedError
 from cohort.isolation import ChildLimits, Lease
 from cohort.readers import open_frames
-from cohort.sources import damage_of, verify
+from cohort.schema import FRAMES
+from cohort.sources import INSIDE, damage_of, verify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,20 +44,28 @@ class IsolatedFrames:
         options = config.ingest
         self._most = options.frame_limit_mib * MIB * 4  # decoders may widen samples
         self._request = {
-            "row": {**row, "path_raw": row["path_raw"].decode("latin-1")},
+            "row": {name: value for name, value in row.items() if value is not None}
+            | {"path_raw": row["path_raw"].decode("latin-1")},
             "gzip_limit": config.scan.gzip_limit_mib * MIB,
             "frame_limit": options.frame_limit_mib * MIB,
         }
         self._lease = Lease(SERVICE, ChildLimits(options.decode_seconds, options.decode_memory_mib * MIB))
+        self._member = INSIDE in row["path_raw"]
+        self._frame = int(row["frame"] or 0)
         try:
-            self.decoder = str(self._ask("open")[0].get("decoder"))
+            self._ahead: NDArray[np.generic] | None = self._read(self._frame)  # opens it too, in one step
         except BaseException:
             self._lease.close()
             raise
 
     def read(self, frame: int) -> NDArray[np.generic]:
         """Return one frame; raises RejectedError or QuarantinedError."""
+        ahead, self._ahead = self._ahead, None
+        return ahead if ahead is not None and frame == self._frame else self._read(frame)
+
+    def _read(self, frame: int) -> NDArray[np.generic]:
         answer, block = self._ask("read", frame=frame)
+        self.decoder = str(answer.get("decoder"))
         shape: Any = answer.get("shape")
         kind = answer.get("dtype")
         if not isinstance(kind, str) or not _TYPE.fullmatch(kind) or not _is_shape(shape):
@@ -67,7 +76,8 @@ class IsolatedFrames:
 
     def verify(self) -> None:
         """Compare the checksum of a member of an archive, to its end; raises RejectedError where it is wrong."""
-        self._ask("verify")
+        if self._member:
+            self._ask("verify")
 
     def close(self) -> None:
         """Give the child back."""
@@ -99,23 +109,33 @@ class _Opened:
         self._key: Any = None
         self.file: BinaryIO | None = None
         self.reader: FrameReader | None = None
+        self._state: Any = None
 
     def of(self, request: dict[str, Any]) -> FrameReader:
         """Return the reader of the object asked for."""
-        from cohort.ingest.frames import open_pixels
+        from cohort.ingest.frames import open_pixels, state_of
 
-        row = request["row"]
+        row = dict.fromkeys(FRAMES.names) | request["row"]
         row["path_raw"] = row["path_raw"].encode("latin-1")
         key = (row["source"], row["path_raw"])
         if key != self._key or self.reader is None:
             self.close()
             self.file = open_pixels(row)
+            self._state = state_of(self.file)
             limits = {name: request[name] for name in ("gzip_limit", "frame_limit")}
             self.reader = open_frames(self.file, row, **limits)
             self._key = key
         return self.reader
 
+    def check(self) -> None:
+        """Raise RejectedError where the object has been written to since it was opened."""
+        from cohort.ingest.frames import check_unchanged
+
+        if self.file is not None:
+            check_unchanged(self.file, self._state)
+
     def close(self) -> None:
+        """Close it."""
         reader, file = self.reader, self.file
         self._key = self.reader = self.file = None
         if reader is not None:
@@ -139,15 +159,14 @@ def serve(request: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     try:
         with without_warnings():
             reader = _opened.of(request)
-            if request["wanted"] == "open":
-                return {"decoder": reader.decoder}, b""
             if request["wanted"] == "verify":
                 assert _opened.file
                 verify(_opened.file)
                 _opened.close()
                 return {}, b""
             values = np.ascontiguousarray(reader.read(request["frame"]))
-            return {"shape": values.shape, "dtype": values.dtype.str}, values
+            _opened.check()
+            return {"shape": values.shape, "dtype": values.dtype.str, "decoder": reader.decoder}, values
     except RejectedError as rejection:
         reason = _damage() or rejection.reason
         if reason.endswith(": MemoryError"):

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
     from cohort.config import Config
     from cohort.readers import FrameReader
+    from cohort.sources import Source
     from cohort.values import ValuePlan
 
 Row = dict[str, Any]
+State = tuple[int, int]
 
 
 class VolumeFrames:
@@ -39,7 +41,9 @@ class VolumeFrames:
         self._whole = frames[0]["frame"] is None
         self._nifti = volume["format"] == "nifti"
         self._open: tuple[Any, FrameReader] | None = None
+        self._source: tuple[str, Source] | None = None  # that of the object opened last
         self._file: BinaryIO | None = None  # the object opened last
+        self._state: State | None = None  # of it, when it was opened
         self._first: NDArray[Any] | None = None
         self._vectors = self._vector_length()
         self.decoder = ""
@@ -54,6 +58,14 @@ class VolumeFrames:
             if kind is None:  # what went wrong first is the reason
                 raise
 
+    def close(self) -> None:
+        """Close what is open; a member of an archive, and a gzip stream, are read to their end and checked."""
+        self._close()
+
+    def rewind(self) -> None:
+        """Begin again: what is open is closed unchecked."""
+        self._close(verified=False)
+
     def _close(self, *, verified: bool = True) -> None:
         """Close the object that is open; a member of an archive is held against its checksum before."""
         if self._open is None:
@@ -65,6 +77,7 @@ class VolumeFrames:
                     reader.verify()
                 elif verified and self._file is not None:
                     verify(self._file)
+                    check_unchanged(self._file, self._state)
             finally:
                 reader.close()
 
@@ -98,20 +111,24 @@ class VolumeFrames:
         return self._timepoints, channels, self._slices, first.shape[0], first.shape[1]
 
     def slab(self, t: int, start: int, stop: int, plan: ValuePlan) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Return modality values (channel, slice, row, column) and the padding mask (slice, row, column)."""
-        frames, masks = [], []
-        for z in range(start, stop):
+        """Return modality values (channel, slice, row, column) and the padding mask (slice, row, column).
+
+        Frames are converted one by one into their place, while they are in the cache.
+        """
+        size = self.first().shape
+        values = np.empty((stop - start, *size), plan.dtype)
+        masks: NDArray[np.bool_] | None = None
+        for place, z in enumerate(range(start, stop)):
             stored = self.first() if (t, z) == (0, 0) else self._read(t, z)
-            if stored.shape != self.first().shape:
+            if stored.shape != size:
                 raise RejectedError("frames_differ_in_size")
             row = self._row(t, z)
-            masks.append(plan.padding(stored, row))
-            frames.append(plan.convert(stored, row))
-        values = np.stack(frames)
-        values = values[np.newaxis] if values.ndim == 3 else np.moveaxis(values, -1, 0)
-        masked = any(mask is not None for mask in masks)
-        none = np.zeros(values.shape[2:], bool)
-        return values, np.stack([none if mask is None else mask for mask in masks]) if masked else None
+            mask = plan.padding(stored, row)
+            if mask is not None:
+                masks = np.zeros(values.shape, bool) if masks is None else masks
+                masks[place] = mask
+            plan.convert(stored, row, out=values[place])
+        return (values[np.newaxis] if values.ndim == 3 else np.moveaxis(values, -1, 0)), masks
 
     def _row(self, t: int, z: int) -> Row:
         return self._frames[0] if self._whole else self._frames[t * self._slices + z]
@@ -145,14 +162,40 @@ class VolumeFrames:
         self._file = None
         if options.isolate and needs_decoder(row) and isolation.is_available():
             return IsolatedFrames(row, self._config)
-        self._file = open_pixels(row)
+        if self._source is None or self._source[0] != row["source"]:
+            self._source = (row["source"], open_source(row["source"]))
+        self._file = open_pixels(row, self._source[1])
+        self._state = state_of(self._file)
         limits = {"gzip_limit": self._config.scan.gzip_limit_mib * MIB, "frame_limit": options.frame_limit_mib * MIB}
         return open_frames(self._file, row, **limits)
 
 
-def open_pixels(row: Row) -> BinaryIO:
-    """Open the object that holds the pixels: the `.img` of a NIfTI pair, else the object itself."""
-    source, path = open_source(row["source"]), row["path_raw"]
+def state_of(file: BinaryIO) -> State | None:
+    """Return size and time of a file on a disk, None for what is none."""
+    try:
+        found = os.fstat(file.fileno())
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def check_unchanged(file: BinaryIO, before: State | None) -> None:
+    """Raise RejectedError where a file has been written to since."""
+    if state_of(file) != before:
+        raise RejectedError("changed")
+
+
+def open_pixels(row: Row, source: Source | None = None) -> BinaryIO:
+    """Open the object that holds the pixels: the `.img` of a NIfTI pair, else the object itself.
+
+    Parameters
+    ----------
+    row : dict
+        A row of `frames`.
+    source : Source, optional
+        Where it lies, where that has been opened already.
+    """
+    source, path = source or open_source(row["source"]), row["path_raw"]
     if row["format"] == "nifti" and row["nifti_magic"].startswith("ni"):
         folder, name = os.path.split(path)
         for candidate in nifti_pair_names(os.fsdecode(name)):

@@ -25,11 +25,16 @@ def zarr_path(volume: Row) -> str:
 
 
 class Layout:
-    """How an image of (time, channel, slice, row, column) lies in Zarr: axes of length 1 are left out."""
+    """How an image of (time, channel, slice, row, column) lies in Zarr: axes of length 1 are left out.
+
+    Chunks are whole slices, at most `chunk_mib` of them and all of nearly one size: Zarr fills up the last one, and
+    what it is filled with would be compressed too.
+    """
 
     def __init__(self, shape: tuple[int, ...], item_bytes: int, chunk_mib: float) -> None:
         slice_bytes = shape[3] * shape[4] * item_bytes
-        self.slab = int(min(shape[2], max(1, chunk_mib * MIB // max(1, slice_bytes))))
+        most = int(max(1, chunk_mib * MIB // max(1, slice_bytes)))
+        self.slab = math.ceil(shape[2] / math.ceil(shape[2] / most))
         self._full = shape
         self._kept = [i for i in range(5) if i >= 3 or shape[i] > 1]
         self.axes = tuple("tczyx"[i] for i in self._kept)

@@ -25,6 +25,14 @@ _TAIL = 1 << 16  # bytes of what a child said last
 _PIPE_BYTES = 1 << 20
 # What allocators say before they abort (Rust, C++, glibc); nothing of it is shown or kept.
 _MEMORY_WORDS = (b"memory allocation of", b"bad_alloc", b"annot allocate memory", b"out of memory", b"MemoryError")
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    # Memory of a frame is kept for the next one: to map it anew each time costs as much as to decode RLE.
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_TRIM_THRESHOLD_": "1073741824",
+}
 _BOOT = (
     "import json, sys; path, *told = json.loads(sys.argv[1]); sys.path[:] = path; "
     "from cohort.isolation.child import main; main(*told)"
@@ -64,7 +72,6 @@ class Sandbox:
         self._wait = _WAITS * limits.seconds
         self._said = os.memfd_create("said")  # what it prints, decoders and interpreters alike; bounded by the child
         told = json.dumps([[os.fspath(place) for place in sys.path], service, *limits])
-        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         try:
             # What runs is this package, in the interpreter that runs already.
             self._process = subprocess.Popen(  # noqa: S603
@@ -74,7 +81,7 @@ class Sandbox:
                 stderr=self._said,
                 bufsize=0,
                 start_new_session=True,  # Ctrl-C is for the parent
-                env=os.environ | threads,
+                env=os.environ | _ENVIRONMENT,
             )
         except OSError as error:
             os.close(self._said)

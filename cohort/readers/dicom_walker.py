@@ -1,7 +1,7 @@
 """DICOM headers, read by walking from element to element and converting what a column asks for.
 
-Well-formed objects in little endian, explicit or implicit, are read; anything odd raises `Fallback`, and pydicom
-reads the object instead. Both give the same row.
+Well-formed objects are read, explicit or implicit, big endian ones after they were turned; anything odd raises
+`Fallback`, and pydicom reads the object instead. Both give the same row.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from cohort.readers.dicom_elements import (
     unpack_implicit,
     unpack_length,
 )
+from cohort.readers.dicom_endian import TurnedFile
 from cohort.readers.dicom_items import (
     check_open,
     read_items,
@@ -60,10 +61,9 @@ ELEMENTS_PER_FRAME, MOST_FRAMES = 128, 1 << 16  # allowed beyond those of any ob
 FRAMES, PER_FRAME = 0x00280008, 0x52009230
 
 _EXPLICIT_SYNTAXES = frozenset(
-    uid.encode()
-    for uid in AllTransferSyntaxes
-    if uid not in (ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+    uid.encode() for uid in AllTransferSyntaxes if uid not in (ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
 )
+_BIG_SYNTAX = ExplicitVRBigEndian.encode()
 _IMPLICIT_SYNTAX = ImplicitVRLittleEndian.encode()
 _REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
 _REQUIRED_WITH_PIXELS = ("Rows", "Columns", "BitsAllocated")
@@ -106,6 +106,9 @@ def walk_header(file: BinaryIO, size: int, head: bytes, extra: tuple[Column, ...
     catalogue = catalogue_of(extra)
     window = Window(file, size, head)
     syntax, start = _read_meta(window)
+    if syntax == _BIG_SYNTAX:
+        turned = TurnedFile(file, size, start)
+        window = Window(turned, size, turned.read(len(head)))
     if syntax in _EXPLICIT_SYNTAXES:
         found, pixels = _walk_explicit(window, start, catalogue)
         row = _values(found, implicit=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from typing import Protocol
 
 from cohort.readers.dicom_convert import Fallback
 from cohort.readers.dicom_elements import Value
@@ -13,12 +13,24 @@ BLOCK, MAX_BLOCK = 1 << 14, 1 << 17
 PADDING = bytes(16)  # lets a header be unpacked at the very end of an object
 
 
+class Readable(Protocol):
+    """What a window needs of a file."""
+
+    def seek(self, offset: int, /) -> int:
+        """Move."""
+        ...
+
+    def read(self, size: int, /) -> bytes:
+        """Return so many bytes, or what is left."""
+        ...
+
+
 class Window:
     """The part of an object that is in memory.
 
     Parameters
     ----------
-    file : BinaryIO
+    file : Readable
         The object.
     size : int
         Its size in bytes.
@@ -28,7 +40,7 @@ class Window:
 
     __slots__ = ("_block", "_file", "base", "budget", "data", "end", "nested", "safe", "size")
 
-    def __init__(self, file: BinaryIO, size: int, head: bytes) -> None:
+    def __init__(self, file: Readable, size: int, head: bytes) -> None:
         if len(head) > size:
             raise Fallback("size_changed")
         self._file = file

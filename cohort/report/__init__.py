@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from cohort.config import ReportOptions
     from cohort.store import RunFolder
 
-__all__ = ["build"]
+__all__ = ["LAYOUT", "build", "claim_card"]
+
+LAYOUT = 2
+"""Counts up when the page or `report.json` change, so that a report made before is made anew."""
 
 
 def build(run: RunFolder, options: ReportOptions) -> tuple[str, str]:
@@ -44,3 +47,18 @@ def build(run: RunFolder, options: ReportOptions) -> tuple[str, str]:
     data = summary.summarise(safe.SafeRun(run, options.min_cell), options)
     text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n"
     return page.render(data), text
+
+
+def claim_card(text: str) -> str:
+    """Return the items of CLAIM that `report.json` can fill, as Markdown for a methods section.
+
+    Parameters
+    ----------
+    text : str
+        Text of `report.json`.
+    """
+    import json
+
+    from cohort.report import claim
+
+    return claim.markdown(json.loads(text))

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from cohort.report import charts, names
+from cohort.report import charts, glance, names
 
 _TEMPLATES = resources.files("cohort.report") / "templates"
 
@@ -139,6 +139,7 @@ def render(data: dict[str, Any]) -> str:
     style = _text("page.css")
     html = _environment().get_template("page.html.j2").render(
         data=data,
+        glance=glance.glance(data),
         specs=specs,
         block=json_block(specs),
         axes=charts.axis_titles(data["spacing"]),

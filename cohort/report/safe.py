@@ -74,8 +74,22 @@ class SafeRun:
             "cohort_version": str(info.get("cohort_version", "unknown")),
             "format_version": int(info.get("format_version", schema.FORMAT_VERSION)),
             "config_sha256": config_digest(info.get("config") or {}),
+            "input_sha256": self.fingerprint(),
             "versions": {str(k): str(v) for k, v in sorted((info.get("versions") or {}).items())},
         }
+
+    def fingerprint(self) -> str:
+        """Return a digest of what was listed: sizes, and the keys of the images, wherever they lie."""
+        import hashlib
+
+        raw = self._run.read("files", ["instance_key", "size"])
+        pairs = pc.binary_join_element_wise(
+            pc.fill_null(raw["instance_key"], ""), pc.cast(pc.fill_null(raw["size"], -1), pa.string()), " "
+        )
+        digest = hashlib.sha256()
+        for one in pairs.take(pc.sort_indices(pairs)).chunks:
+            digest.update("\n".join(one.to_pylist()).encode() + b"\n" if len(one) else b"")
+        return digest.hexdigest()
 
     def read(
         self,
@@ -149,13 +163,12 @@ class SafeRun:
         attribute = _attribute(table, name)
         if attribute is None:
             return values
-        if name == "group":  # what has none is grouped under a word of ours
-            values = pc.if_else(pc.equal(values, UNKNOWN), pa.scalar(None, pa.string()), values)
         return _mapped(values, lambda value: self._word(attribute, value), values.type)
 
     def _word(self, attribute: str, value: Any) -> Any:
         """Return one value of a header as it may be shown."""
-        if value is None:
+        # What has no modality is called by a word of ours where it is grouped, and in NIfTI.
+        if value is None or (attribute == "Modality" and value == UNKNOWN):
             return None
         if isinstance(value, float | int):
             fine = vocabulary.is_plausible(attribute, value) or value in self._values_shared(attribute)

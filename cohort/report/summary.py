@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from cohort.report import contents, flow, intensity, names, shapes, suppress
+from cohort.report import card, contents, flow, intensity, names, shapes, suppress
 
 if TYPE_CHECKING:
     from cohort.config import ReportOptions
@@ -25,7 +25,7 @@ def summarise(run: SafeRun, options: ReportOptions) -> dict[str, Any]:
     data: dict[str, Any] = {
         "title": options.title,
         "min_cell": options.min_cell,
-        "card": {**contents.totals(run), "patients": contents.patients(run, options.min_cell)},
+        "card": _card(run, options.min_cell, kinds),
         "flow": flow.flow(run),
         "modalities": contents.modalities(run),
         "scanners": contents.scanners(run),
@@ -42,6 +42,22 @@ def summarise(run: SafeRun, options: ReportOptions) -> dict[str, Any]:
     }
     data["verdict"] = _verdict(data)
     return data
+
+
+def _card(run: SafeRun, min_cell: int, kinds: list[dict[str, Any]] | None) -> dict[str, Any]:
+    """Return what describes the cohort as a whole."""
+    return {
+        **contents.totals(run),
+        "patients": contents.patients(run, min_cell),
+        "body_parts": card.body_parts(run, min_cell),
+        "kernels": card.kernels(run),
+        "geometry": card.geometry(run),
+        "variants": card.variants(run, min_cell),
+        "labels": card.labels(run),
+        "duplicate_frames": card.duplicates(run),
+        "privacy": card.privacy(run, kinds),
+        "leakage": card.leakage(kinds),
+    }
 
 
 def _intensity(run: SafeRun, volumes: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -65,7 +65,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 @pytest.mark.parametrize(
     ("scheduler", "count"),
-    [("sync", 4), ("threads", 3), pytest.param("local", 3, marks=pytest.mark.cluster)],
+    [("sync", 4), ("threads", 2), pytest.param("local", 3, marks=pytest.mark.cluster)],
 )
 def test_poison_is_quarantined_and_its_neighbours_are_read(
     scheduler: str, count: int, clean: pd.DataFrame, struck: Path, tmp_path: Path

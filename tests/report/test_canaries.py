@@ -32,6 +32,8 @@ class Shared:
             warnings.simplefilter("ignore")  # pydicom and nibabel on the values we write
             self.planted = plant(source)
         self.texts = _ran("run", str(source), "-o", str(self.out), "--scheduler", "local", "--workers", "1")
+        self.texts |= _ran("show", str(self.out))
+        self.texts |= _ran("report", str(self.out), "--card", "claim", "--scheduler", "sync")
         self.texts["report.html"] = (self.out / "report.html").read_text(encoding="utf-8")
         self.texts["report.json"] = (self.out / "report.json").read_text(encoding="utf-8")
         self.texts |= {p.name: p.read_text("utf-8", "replace") for p in folder.rglob("*.log")}
@@ -66,6 +68,7 @@ def test_enough_is_planted_and_arrives_in_the_tables(shared: Shared) -> None:
 def test_no_canary_leaves(shared: Shared) -> None:
     assert {name: found for name, text in shared.texts.items() if (found := hits(text))} == {}
     assert "volumes" in shared.texts["report.html"]
+    assert "CLAIM 34" in shared.texts["stdout of report"]
 
 
 def test_looking_finds_them_where_the_words_are_not_filtered(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
