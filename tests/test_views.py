@@ -167,7 +167,7 @@ def test_reduce_stores_the_views_that_are_asked_for(run_out: Path, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     opened = cohort.open(tmp_path / "out")
     stored = opened.run_folder.read("histograms").to_pandas()
-    assert set(stored["view"]) == {"all", "p1-p99", "-100..200", "otsu", ">50"}
+    assert set(stored["view"]) == {"all", "p1-p99", "suvbw", "-100..200", "otsu", ">50"}
     before = cohort.open(run_out).run_folder.read("histograms").to_pandas()
     pd.testing.assert_frame_equal(
         stored[stored["view"] == "all"].reset_index(drop=True),
@@ -218,3 +218,19 @@ def test_volumes_of_different_units_share_no_histogram(run_out: Path) -> None:
     assert set(mixed["value_unit"]) >= {"HU", "arbitrary", "unknown", "label"}
     of_units = volumes.groupby("value_unit")["count"].sum()
     assert mixed.groupby("value_unit")["count"].sum().to_dict() == of_units.to_dict()
+
+
+def test_pet_is_offered_as_uptake_where_the_factor_is_known(run_out: Path) -> None:
+    opened = cohort.open(run_out)
+    table = opened.volumes[opened.volumes["suvbw_factor"].notna() & opened.volumes["zarr_path"].notna()]
+    assert len(table) > 0
+    assert set(table["Modality"]) == {"PT"}
+    found = opened.histogram("volume_id", view="suvbw")
+    assert set(found["value_unit"]) == {"g/ml{SUVbw}"}
+    assert set(found["volume_id"]) == set(table["volume_id"])
+    for volume, factor in zip(table["volume_id"], table["suvbw_factor"], strict=True):
+        uptake = np.sort(opened.volume(volume).compute().ravel().astype(np.float64) * factor)
+        of_volume = found[found["volume_id"] == volume].sort_values("value_low")
+        assert of_volume["count"].sum() == uptake.size
+        low = np.repeat(of_volume["value_low"], of_volume["count"])
+        np.testing.assert_allclose(low, uptake, rtol=0.005, atol=1e-12)  # one bin, and one by its own width

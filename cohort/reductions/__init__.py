@@ -12,6 +12,7 @@ from cohort.reductions.grouping import check_groupings
 from cohort.reductions.histograms import (
     EVERYTHING,
     NORMALISED,
+    UPTAKE,
     grouped_counts,
     histogram_table,
     pool,
@@ -140,19 +141,20 @@ def _recounted(run: RunFolder, scratch: str, parts: list[Path], progress: Progre
 
 
 def _recount(parts: Iterable[tuple[int, Path]], *, run: RunFolder, scratch: str) -> list[tuple[int, str]]:
-    import pyarrow.parquet as pq
-
     results = []
     for number, path in parts:
-        known = pq.read_table(path, columns=["volume_id", "value_unit"], partitioning=None).to_pylist()
+        known = list(read_partials(path))
         units = {row["volume_id"]: row["value_unit"] for row in known}
         places = run.read("volumes", ["volume_id", "zarr_path"], volume_ids=list(units)).to_pylist()
         where = {row["volume_id"]: row["zarr_path"] for row in places}
-        rows = [
-            {"volume_id": volume, "channel": channel, "value_unit": unit} | counts.as_row()
-            for volume, unit in units.items()
-            for channel, counts in enumerate(count_volume(run, where[volume]))
-        ]
+        rows = []
+        for volume, unit in units.items():
+            counted = count_volume(run, where[volume])
+            if counted is None:
+                rows += [row for row in known if row["volume_id"] == volume]
+                continue
+            identity = {"volume_id": volume, "value_unit": unit}
+            rows += [identity | {"channel": channel} | counts.as_row() for channel, counts in enumerate(counted)]
         name = f"{scratch}/partials-{number:05d}.parquet"
         run.write_table(name, table_of(rows, PARTIALS.arrow()))
         results.append((number, name))
@@ -168,7 +170,7 @@ def views_of(options: ReduceOptions) -> list[counting.View]:
 
     ranges = [counting.range_view(text) for text in options.ranges]
     foregrounds = [counting.foreground_view(text) for text in options.foregrounds]
-    return list(dict.fromkeys([EVERYTHING, NORMALISED, *ranges, *foregrounds]))
+    return list(dict.fromkeys([EVERYTHING, NORMALISED, UPTAKE, *ranges, *foregrounds]))
 
 
 def _group_statistics(run: RunFolder, options: ReduceOptions, parts: list[Path]) -> list[Artefact]:
@@ -201,7 +203,8 @@ def histogram(run: RunFolder, by: str | Sequence[str] = "Modality", *, view: str
         Any columns of volumes, series or headers.
     view : str
         `all` values; those of a range (`LOW,HIGH`) or of the foreground (`otsu`, `>VALUE`) of each volume; or MR on the
-        scale of each volume (`p1-p99`), where 0 and 1 are its 1st and 99th percentile.
+        scale of each volume (`p1-p99`), where 0 and 1 are its 1st and 99th percentile; or PET as standardised uptake
+        values (`suvbw`, g/mL), of the volumes that have a factor.
 
     Returns
     -------
@@ -229,8 +232,9 @@ def histogram(run: RunFolder, by: str | Sequence[str] = "Modality", *, view: str
 def _named_view(text: str) -> counting.View:
     from cohort import counting
 
-    if text in (EVERYTHING.name, NORMALISED.name):
-        return counting.View(text)
+    named = {view.name: view for view in (EVERYTHING, NORMALISED, UPTAKE)}
+    if text in named:
+        return named[text]
     return counting.range_view(text) if "," in text else counting.foreground_view(text)
 
 

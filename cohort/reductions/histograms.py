@@ -39,6 +39,9 @@ def read_partials(path: Path) -> Iterator[Row]:
 
 EVERYTHING = counting.View(counting.ALL)
 NORMALISED = counting.View(counting.NORMALISED)
+UPTAKE = counting.View("suvbw")
+UPTAKE_UNIT = "g/ml{SUVbw}"
+"""The code of DICOM for standardised uptake values by body weight (PS3.16 CID 84)."""
 
 _NORMALISED_MODALITY, _NORMALISED_UNIT = "MR", "arbitrary"  # values of which compare within a volume alone
 
@@ -93,17 +96,29 @@ def _load(
     path, of_files = part
     rows = list(read_partials(path))
     names = (*by, "Modality")
-    groups = groups_of(run, names, sorted({row["volume_id"] for row in rows}), of_files) if rows else {}
+    volumes = sorted({row["volume_id"] for row in rows})
+    groups = groups_of(run, names, volumes, of_files) if rows else {}
+    factors = _uptake_factors(run, volumes) if UPTAKE in views else {}
     found: dict[GroupKey, list[counting.Counts]] = {}
     for row in rows:
         *group, modality = groups[row["volume_id"]]
         counts = counting.Counts.from_row(row)
         for view in views:
-            unit, seen = _seen(counts, view, modality, row["value_unit"])
+            if view == UPTAKE:
+                factor = factors.get(row["volume_id"])
+                unit, seen = UPTAKE_UNIT, None if factor is None else counting.scaled(counts, factor)
+            else:
+                unit, seen = _seen(counts, view, modality, row["value_unit"])
             if seen is not None:
                 key = (tuple(group), row["channel"], unit, seen.kind, view.name)
                 found.setdefault(key, []).append(seen)
     return {key: counting.merge(parts) for key, parts in found.items()}
+
+
+def _uptake_factors(run: RunFolder, volumes: list[str]) -> dict[str, float]:
+    table = run.read("volumes", ["volume_id", "suvbw_factor"], volume_ids=volumes)
+    pairs = zip(table["volume_id"].to_pylist(), table["suvbw_factor"].to_pylist(), strict=True)
+    return {volume: factor for volume, factor in pairs if factor is not None}
 
 
 def _seen(counts: counting.Counts, view: counting.View, modality: str, unit: str) -> tuple[str, counting.Counts | None]:
