@@ -174,9 +174,9 @@ class Cohort:
         arrays = [self.run_folder.open_volume(path) for _, path in chosen]
         return da.concatenate([da.from_array(a, chunks=a.chunks, name=False).ravel() for a in arrays])
 
-    def histogram(self, by: str | Sequence[str] = "Modality") -> pd.DataFrame:
+    def histogram(self, by: str | Sequence[str] = "Modality", *, view: str = "all") -> pd.DataFrame:
         """Return exact histograms per group, merged from partials; see `cohort.reductions.histogram`."""
-        return reductions.histogram(self.run_folder, by)
+        return reductions.histogram(self.run_folder, by, view=view)
 
     def spacing(self, by: str | Sequence[str] = "Modality") -> pd.DataFrame:
         """Return exact spacing distributions per group; see `cohort.reductions.spacing`."""

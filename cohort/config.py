@@ -126,9 +126,15 @@ class ReduceOptions:
     ----------
     group_by : tuple of str
         Groupings of the stored histograms, beside `Modality`: columns of `series.parquet` or `volumes.parquet`.
+    ranges : tuple of str
+        Ranges of values, `LOW,HIGH`, both included, of which histograms are stored too.
+    foregrounds : tuple of str
+        Foregrounds of which histograms are stored too: `otsu`, above Otsu's threshold of the volume, or `>VALUE`.
     """
 
     group_by: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = ()
+    foregrounds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

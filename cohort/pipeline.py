@@ -116,10 +116,11 @@ def stage(
 
 
 def check_options(config: Config) -> None:
-    """Raise ConfigError for attributes asked for that do not exist."""
+    """Raise ConfigError for attributes and views asked for that do not exist."""
     from cohort.readers import asked_columns
-    from cohort.reductions import check_groupings
+    from cohort.reductions import check_groupings, views_of
 
+    views_of(config.reduce)
     check_groupings(config.reduce.group_by, (column.name for column in asked_columns(config.scan)))
 
 

@@ -8,7 +8,7 @@ integers where slope and intercept are whole and fit, else float32. Padding is c
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -22,8 +22,17 @@ Row = dict[str, Any]
 OUT_OF_TYPE = "values_exceed_bits_stored"
 """Reason of a volume whose values do not fit in the type that its header makes one expect."""
 
+_LARGEST_ENTRY = (1 << 16) - 1  # of a modality LUT
 _INT64_MAX = np.iinfo(np.int64).max
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")
+
+
+class Table(Protocol):
+    """A modality LUT: entries of at most 16 bits, none of them negative."""
+
+    def apply(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Return the modality values of stored ones."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,12 +49,15 @@ class ValuePlan:
         Slope and intercept of each frame, None where the values are as stored; one entry where all are alike.
     paddings : tuple of (int, int) or None
         Lowest and highest stored value of the padding of each frame; one entry where all are alike.
+    tables : bool
+        Some frames have a modality LUT instead of a rescale.
     """
 
     dtype: np.dtype[Any]
     stored: np.dtype[Any]
     rescales: tuple[tuple[float, float] | None, ...]
     paddings: tuple[tuple[int, int] | None, ...]
+    tables: bool = False
 
     @property
     def kind(self) -> str:
@@ -61,13 +73,21 @@ class ValuePlan:
             return None
         return replace(self, dtype=np.dtype(np.int16))
 
-    def convert(self, stored: NDArray[Any], row: Row, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return the modality values of one frame, in `out` where it is given.
+    def convert(
+        self, stored: NDArray[Any], row: Row, out: NDArray[Any] | None = None, table: Table | None = None
+    ) -> NDArray[Any]:
+        """Return the modality values of one frame, in `out` where it is given; by a table where its object has one.
 
         Integers are computed in their own type, modulo 2**bits: the ends of the frame tell before that all will fit.
         """
         if out is None:
             out = np.empty(stored.shape, self.dtype)
+        if table is not None:
+            found = table.apply(stored)
+            if self.kind == "integer":
+                self._check_ends(found, 1, 0)
+            np.copyto(out, found, casting="unsafe")
+            return out
         if row["slope"] is None and stored.dtype == self.dtype:
             out[...] = stored
             return out
@@ -111,7 +131,8 @@ class ValuePlan:
 
     def provenance(self) -> dict[str, Any]:
         """Return plain data for the attributes of the volume."""
-        return {
+        tables = {"modality_lut": True} if self.tables else {}
+        return tables | {
             "stored_dtype": self.stored.name,
             "rescale": [list(r) if r else None for r in self.rescales],
             "padding": [list(p) if p else None for p in self.paddings],
@@ -134,7 +155,11 @@ def plan_values(first: NDArray[Any], frames: list[Row], volume: Row) -> ValuePla
     paddings = [padding_of(row) for row in frames]
     stored = first.dtype if first.dtype.kind != "b" else np.dtype(np.uint8)
     dtype = _modality_type(stored, frames, rescales)
-    return ValuePlan(dtype, stored, _folded(rescales), _folded(paddings))
+    return ValuePlan(dtype, stored, _folded(rescales), _folded(paddings), any(_has_table(row) for row in frames))
+
+
+def _has_table(row: Row) -> bool:
+    return bool(row["format"] == "dicom" and row["ModalityLUTType"] is not None)
 
 
 def _modality_type(
@@ -142,13 +167,15 @@ def _modality_type(
 ) -> np.dtype[Any]:
     if stored.kind == "f":
         return np.dtype(np.float32)
-    if all(rescale is None for rescale in rescales):
+    tables = [_has_table(row) for row in frames]
+    if all(rescale is None for rescale in rescales) and not any(tables):
         return np.dtype(np.int64) if stored == np.uint64 else stored
-    given = [rescale or (1.0, 0.0) for rescale in rescales]
+    given = [rescale or (1.0, 0.0) for rescale, table in zip(rescales, tables, strict=True) if not table]
     if not all(float(number).is_integer() for rescale in given for number in rescale):
         return np.dtype(np.float32)
     low, high = _stored_range(stored, frames)
     ends = [int(slope) * end + int(intercept) for slope, intercept in set(given) for end in (low, high)]
+    ends += [0, _LARGEST_ENTRY] if any(tables) else []
     for name in _INTEGERS:
         limits = np.iinfo(name)
         if limits.min <= min(ends) and max(ends) <= limits.max:

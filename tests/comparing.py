@@ -8,7 +8,7 @@ from typing import Any
 from oracle import Header
 
 from cohort.readers import Row
-from cohort.schema import DICOM_COLUMNS, FRAME_COLUMNS
+from cohort.schema import DICOM_COLUMNS, FRAME_COLUMNS, ITEM_COLUMNS
 
 COLUMNS = [(column.name, column.type) for column in DICOM_COLUMNS]
 ABSENT = "absent"
@@ -27,7 +27,7 @@ _WIDTHS = {
     "DiffusionGradientOrientation": 3,
 }
 _NOTHING = {"list<float64>": math.nan, "list<int64>": 0, "list<string>": ""}
-_COMPARED = [name for name, _ in COLUMNS] + [column.name for column in FRAME_COLUMNS]
+_COMPARED = [name for name, _ in COLUMNS] + [column.name for column in (*FRAME_COLUMNS, *ITEM_COLUMNS)]
 _COMPARED += ["TransferSyntaxUID", "is_image", "pixel_offset", "pixel_length", "us_spacing_row_mm", "us_spacing_col_mm"]
 
 
@@ -79,6 +79,7 @@ def expected_row(header: Header, *, stored: bool) -> Row:
         for name, value in header.detector.items():
             if row.get(name) is None and value is not None and len(value) == _WIDTHS[name]:
                 row[name] = value
+    row |= header.items
     if header.region:
         row["us_spacing_row_mm"], row["us_spacing_col_mm"] = header.region
     return row

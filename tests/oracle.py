@@ -178,6 +178,8 @@ class Header:
     """Position and orientation of the first detector of nuclear medicine."""
     region: tuple[float, float] | None
     """Row and column spacing, in mm, of the first ultrasound region that has one."""
+    items: dict[str, Any]
+    """Attributes of the first item of some sequences of the top level."""
     pixels: tuple[int | None, int | None] | None
     """Offset and length (None: undefined, or in a compressed object) of the pixel values; None where there are none."""
     transfer_syntax: str | None
@@ -210,7 +212,33 @@ def header(data: bytes, columns: Iterable[tuple[str, str]]) -> Header:
         places = ("ImagePositionPatient", "ImageOrientationPatient")
         detectors = items_of(dataset, "DetectorInformationSequence")[:1]
         detector = {name: group_value(detectors, [(name,)], name) for name in places}
-        return Header(values, unparsed, frames, common, detector, region, pixels, str(syntax) if syntax else None)
+        return Header(
+            values, unparsed, frames, common, detector, region, first_items(dataset), pixels,
+            str(syntax) if syntax else None,
+        )  # fmt: skip
+
+
+def first_items(dataset: pydicom.Dataset) -> dict[str, Any]:
+    """What is told of the tracer, of the modality LUT, and whether there is a real world value mapping."""
+    kinds = {"RadionuclideTotalDose": "float64", "RadionuclideHalfLife": "float64"}
+    kinds |= dict.fromkeys(("RadiopharmaceuticalStartTime", "RadiopharmaceuticalStartDateTime"), "string")
+    found: dict[str, Any] = {}
+    for sequence, names in (
+        ("RadiopharmaceuticalInformationSequence", kinds),
+        ("ModalityLUTSequence", {"ModalityLUTType": "string"}),
+    ):
+        for item in items_of(dataset, sequence)[:1]:
+            for name, kind in names.items():
+                try:
+                    found[name] = as_column(item[name], kind) if name in item else None
+                except Exception:
+                    found[name] = None
+                found[name] = None if found[name] == "" else found[name]
+    if items_of(dataset, "ModalityLUTSequence"):
+        found["ModalityLUTType"] = found["ModalityLUTType"] or ""
+    if items_of(dataset, "RealWorldValueMappingSequence"):
+        found["real_world_value_mapping"] = True
+    return found
 
 
 def pixels_at(file: io.BytesIO, dataset: pydicom.Dataset) -> tuple[int | None, int | None] | None:

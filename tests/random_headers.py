@@ -73,6 +73,16 @@ _FRAME_GROUPS = {
     "SegmentIdentificationSequence": ["ReferencedSegmentNumber"],
     "FrameAnatomySequence": ["FrameLaterality"],
 }
+_ITEMS = {
+    "RadiopharmaceuticalInformationSequence": [
+        "RadiopharmaceuticalStartTime",
+        "RadionuclideTotalDose",
+        "RadionuclideHalfLife",
+        "RadiopharmaceuticalStartDateTime",
+    ],
+    "ModalityLUTSequence": ["ModalityLUTType"],
+    "RealWorldValueMappingSequence": ["LUTLabel"],
+}
 _LENGTHS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 _PLAIN_GROUPS = range(0x0008, 0x0100)
 _POOL = [
@@ -161,6 +171,10 @@ class _Writer:
             self.add_groups(dataset, frames)
         if self.modality == "US" or chance.random() < 0.05:
             self.add_regions(dataset)
+        for sequence, names in _ITEMS.items():
+            if chance.random() < (0.9 if self.modality == "PT" and len(names) > 1 else 0.1):
+                items = [self.macro(names) for _ in range(chance.choice((0, 1, 1, 1, 2)))]
+                self.set_sequence(dataset, sequence, items)
         length = dataset.Rows * dataset.Columns * frames * bits // 8
         if chance.random() < 0.03:
             return  # stripped

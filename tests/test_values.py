@@ -29,6 +29,7 @@ def frame_row(slope: float | None = None, intercept: float | None = None, **colu
         "PixelRepresentation": 0,
         "PixelPaddingValue": None,
         "PixelPaddingRangeLimit": None,
+        "ModalityLUTType": None,
     }
     return row | columns
 

@@ -117,8 +117,8 @@ def _stage(
     folder.check_opened()
     base = pipeline.stored_config(folder) if config_file is None else load_config(config_file)
     config = base.with_options("cluster", **cluster)
-    if options.get("group_by"):
-        config = config.with_options("reduce", group_by=options["group_by"])
+    reducing = {name: options.get(name) or None for name in ("group_by", "ranges", "foregrounds")}
+    config = config.with_options("reduce", **reducing)
     for section, values in (sections or {}).items():
         config = config.with_options(section, **values)
     with progress_bar() as progress:
@@ -156,6 +156,20 @@ def ingest(out: Path, config_file: Path | None, as_json: bool, retry_quarantined
     multiple=True,
     metavar="ATTRIBUTE",
     help="Store histograms by this attribute too. Repeatable.",
+)
+@click.option(
+    "--range",
+    "ranges",
+    multiple=True,
+    metavar="LOW,HIGH",
+    help="Store histograms of the values from LOW to HIGH too, e.g. -200,300. Repeatable.",
+)
+@click.option(
+    "--foreground",
+    "foregrounds",
+    multiple=True,
+    metavar="otsu|>VALUE",
+    help="Store histograms of the foreground too: above Otsu's threshold of each volume, or above a value. Repeatable.",
 )
 @computing
 def reduce(out: Path, config_file: Path | None, as_json: bool, from_voxels: bool, **options: Any) -> None:

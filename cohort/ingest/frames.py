@@ -12,7 +12,7 @@ from cohort import isolation
 from cohort.config import MIB
 from cohort.errors import RejectedError
 from cohort.ingest.decoding import IsolatedFrames
-from cohort.readers import needs_decoder, nifti_pair_names, open_frames
+from cohort.readers import needs_decoder, nifti_pair_names, open_frames, read_modality_table
 from cohort.sources import damage_of, open_source, verify
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cohort.config import Config
     from cohort.readers import FrameReader
     from cohort.sources import Source
-    from cohort.values import ValuePlan
+    from cohort.values import Table, ValuePlan
 
 Row = dict[str, Any]
 State = tuple[int, int]
@@ -45,6 +45,7 @@ class VolumeFrames:
         self._file: BinaryIO | None = None  # the object opened last
         self._state: State | None = None  # of it, when it was opened
         self._first: NDArray[Any] | None = None
+        self._last_table: tuple[Any, Table | None] | None = None
         self._vectors = self._vector_length()
         self.decoder = ""
 
@@ -127,8 +128,17 @@ class VolumeFrames:
             if mask is not None:
                 masks = np.zeros(values.shape, bool) if masks is None else masks
                 masks[place] = mask
-            plan.convert(stored, row, out=values[place])
+            plan.convert(stored, row, out=values[place], table=self._table(row) if plan.tables else None)
         return (values[np.newaxis] if values.ndim == 3 else np.moveaxis(values, -1, 0)), masks
+
+    def _table(self, row: Row) -> Table | None:
+        """Return the modality LUT of the object of a frame; the one read last is kept."""
+        key = (row["source"], row["path_raw"])
+        if self._last_table is None or self._last_table[0] != key:
+            with open_pixels(row) as file:
+                table = read_modality_table(file, row, gzip_limit=self._config.scan.gzip_limit_mib * MIB)
+            self._last_table = (key, table)
+        return self._last_table[1]
 
     def _row(self, t: int, z: int) -> Row:
         return self._frames[0] if self._whole else self._frames[t * self._slices + z]

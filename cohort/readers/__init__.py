@@ -27,6 +27,7 @@ from cohort.schema import HEADER_COLUMNS, Status
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cohort.readers.dicom_lut import ModalityTable
     from cohort.schema import Column
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "nifti_type",
     "open_frames",
     "read_header",
+    "read_modality_table",
     "without_warnings",
 ]
 
@@ -293,6 +295,15 @@ def _located(file: BinaryIO, frame_row: Mapping[str, Any], gzip_limit: int) -> t
     limits = Limits(gzip_limit, gzip_limit, ScanOptions.element_limit)
     found = _read_elements(inner, inner.seek(0, 2), inner.getvalue()[:HEAD_BYTES], limits, ())
     return inner, {**frame_row, **{name: found.get(name) for name in ("pixel_offset", "pixel_length")}}
+
+
+def read_modality_table(file: BinaryIO, frame_row: Mapping[str, Any], *, gzip_limit: int) -> ModalityTable | None:
+    """Read the modality LUT of an object, None where it has none; raises RejectedError for one that is no table."""
+    if frame_row["format"] != "dicom" or frame_row["ModalityLUTType"] is None:
+        return None
+    from cohort.readers import dicom_lut
+
+    return dicom_lut.read_table(file, frame_row, gzip_limit)
 
 
 def nifti_type(datatype: int) -> tuple[str, int]:

@@ -21,9 +21,9 @@ from cohort.readers.dicom_convert import (
     new_memo,
     remember,
 )
-from cohort.readers.dicom_frames import EXTRA_SHARED, LISTED, PLACES, WIDTHS, Place
+from cohort.readers.dicom_frames import EXTRA_SHARED, ITEM_PLACES, LISTED, PLACES, WIDTHS, Place
 from cohort.readers.dicom_tags import dictionary_vr, tag_of
-from cohort.schema import DICOM_COLUMNS, FRAME_COLUMNS, Column
+from cohort.schema import DICOM_COLUMNS, FRAME_COLUMNS, ITEM_COLUMNS, Column
 
 UNDEFINED = 0xFFFFFFFF
 OPEN_END = sys.maxsize
@@ -120,6 +120,11 @@ def _tree(leaves: list[tuple[Place, str]]) -> tuple[Wanted, ...]:
     return (*found, *(element_of(sequence, "", (charset, *_tree(inside))) for sequence, inside in below.items()))
 
 
+def _leaves(names: tuple[str, ...]) -> tuple[Wanted, ...]:
+    kinds = {column.name: column.type for column in ITEM_COLUMNS}
+    return tuple(element_of(name, kinds[name]) for name in names)
+
+
 def _nested() -> dict[int, Wanted]:
     charset = element_of("SpecificCharacterSet", "")
     integers = ("RegionSpatialFormat", "PhysicalUnitsXDirection", "PhysicalUnitsYDirection")
@@ -128,6 +133,7 @@ def _nested() -> dict[int, Wanted]:
     place = [element_of(name, "list<float64>") for name in ("ImagePositionPatient", "ImageOrientationPatient")]
     groups = (charset, *_frame_elements())
     sequences = (
+        *(element_of(sequence, "", (charset, *_leaves(names))) for sequence, names in ITEM_PLACES.items()),
         element_of("SequenceOfUltrasoundRegions", "", (charset, *region)),
         element_of("DetectorInformationSequence", "", (charset, *place)),
         element_of("SharedFunctionalGroupsSequence", "", groups),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydicom.multival import MultiValue
+
 from cohort.readers.base import Row
 from cohort.schema import FRAME_COLUMNS
 
@@ -93,6 +95,45 @@ EXTRA_SHARED: dict[str, tuple[Place, ...]] = {
     "SpacingBetweenSlices": (("PixelMeasuresSequence", "SpacingBetweenSlices"), *_converted("SpacingBetweenSlices")),
     "Units": _converted("Units"),
 }
+
+
+# Sequences of the top level, of whose first item these attributes are columns; of the last one only that it is there.
+ITEM_PLACES: dict[str, tuple[str, ...]] = {
+    "RadiopharmaceuticalInformationSequence": (
+        "RadiopharmaceuticalStartTime",
+        "RadiopharmaceuticalStartDateTime",
+        "RadionuclideTotalDose",
+        "RadionuclideHalfLife",
+    ),
+    "ModalityLUTSequence": ("ModalityLUTType",),
+    "RealWorldValueMappingSequence": (),
+}
+_NUMBERS = ("RadionuclideTotalDose", "RadionuclideHalfLife")
+
+
+def first_items(dataset: Dataset) -> Row:
+    """Return the columns that the first items of sequences fill (PS3.3 C.8.9.2, C.11.1, C.7.6.16.2.11)."""
+    found: Row = {}
+    for sequence, names in ITEM_PLACES.items():
+        item = _first(dataset, sequence)
+        if item is not None:
+            found |= {name: value for name in names if (value := _item_value(item, name)) is not None}
+    if _first(dataset, "ModalityLUTSequence") is not None:
+        found.setdefault("ModalityLUTType", "")
+    if _first(dataset, "RealWorldValueMappingSequence") is not None:
+        found["real_world_value_mapping"] = True
+    return found
+
+
+def _item_value(item: Dataset, name: str) -> Any:
+    """Return one value of an item, None where there is none, or more than one, or it cannot be converted."""
+    try:
+        value = item[name].value if name in item else None
+        if value is None or value == "" or isinstance(value, (list, MultiValue)):
+            return None
+        return float(value) if name in _NUMBERS else str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    except Exception:
+        return None
 
 
 def functional_groups(dataset: Dataset, row: Row) -> Row:

@@ -11,7 +11,7 @@ from pydicom.filereader import read_sequence
 from cohort.errors import RejectedError
 from cohort.readers.base import Row
 from cohort.readers.dicom_elements import NESTED, Item, Value, Wanted
-from cohort.readers.dicom_frames import detector_place, functional_groups, ultrasound_spacing
+from cohort.readers.dicom_frames import detector_place, first_items, functional_groups, ultrasound_spacing
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -37,7 +37,7 @@ def nested_row(nested: dict[str, Value], row: Row) -> Row:
     plain = [SimpleNamespace(**{name: value.value for name, value in region.items()}) for region in regions]
     dataset["SequenceOfUltrasoundRegions"] = Value(plain)
     found = functional_groups(dataset, row)
-    return found | ultrasound_spacing(dataset) | detector_place(dataset, row)
+    return found | ultrasound_spacing(dataset) | detector_place(dataset, row) | first_items(dataset)
 
 
 def wanted_sequences(dataset: Dataset, guard: Guard) -> dict[str, Value]:

@@ -5,18 +5,23 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cohort.cluster import Step, completed, ignore
 from cohort.reductions.grouping import check_groupings
 from cohort.reductions.histograms import (
+    EVERYTHING,
+    NORMALISED,
+    UPTAKE,
     grouped_counts,
-    histogram_columns,
+    histogram_table,
     pool,
     pooled,
     read_partials,
 )
 from cohort.reductions.spacing import spacing_columns, spacing_counts
 from cohort.reductions.voxels import count_array, count_volume
-from cohort.schema import HISTOGRAMS, PARTIALS, PERCENTILES, SPACING, STATISTICS
+from cohort.schema import PARTIALS, PERCENTILES, SPACING, STATISTICS
 from cohort.store import inputs_of, table_of
 
 if TYPE_CHECKING:
@@ -27,10 +32,10 @@ if TYPE_CHECKING:
 
     from cohort import counting
     from cohort.cluster import Progress
-    from cohort.config import Config
+    from cohort.config import Config, ReduceOptions
     from cohort.store import Artefact, RunFolder
 
-__all__ = ["check_groupings", "count_array", "histogram", "pooled_counts", "reduce", "spacing"]
+__all__ = ["check_groupings", "count_array", "histogram", "pooled_counts", "reduce", "spacing", "views_of"]
 
 Row = dict[str, Any]
 
@@ -67,11 +72,7 @@ def reduce(run: RunFolder, config: Config, progress: Progress = ignore, *, from_
         if from_voxels:
             parts = _recounted(run, scratch, parts, progress)
         statistics, counts = _volume_statistics(run, scratch, parts, progress)
-        artefacts = [
-            spacings,
-            statistics,
-            *_group_statistics(run, ("Modality", *config.reduce.group_by), parts),
-        ]
+        artefacts = [spacings, statistics, *_group_statistics(run, config.reduce, parts)]
     return run.commit("reduce", inputs, artefacts, counts)
 
 
@@ -140,19 +141,20 @@ def _recounted(run: RunFolder, scratch: str, parts: list[Path], progress: Progre
 
 
 def _recount(parts: Iterable[tuple[int, Path]], *, run: RunFolder, scratch: str) -> list[tuple[int, str]]:
-    import pyarrow.parquet as pq
-
     results = []
     for number, path in parts:
-        known = pq.read_table(path, columns=["volume_id", "value_unit"], partitioning=None).to_pylist()
+        known = list(read_partials(path))
         units = {row["volume_id"]: row["value_unit"] for row in known}
         places = run.read("volumes", ["volume_id", "zarr_path"], volume_ids=list(units)).to_pylist()
         where = {row["volume_id"]: row["zarr_path"] for row in places}
-        rows = [
-            {"volume_id": volume, "channel": channel, "value_unit": unit} | counts.as_row()
-            for volume, unit in units.items()
-            for channel, counts in enumerate(count_volume(run, where[volume]))
-        ]
+        rows = []
+        for volume, unit in units.items():
+            counted = count_volume(run, where[volume])
+            if counted is None:
+                rows += [row for row in known if row["volume_id"] == volume]
+                continue
+            identity = {"volume_id": volume, "value_unit": unit}
+            rows += [identity | {"channel": channel} | counts.as_row() for channel, counts in enumerate(counted)]
         name = f"{scratch}/partials-{number:05d}.parquet"
         run.write_table(name, table_of(rows, PARTIALS.arrow()))
         results.append((number, name))
@@ -162,15 +164,24 @@ def _recount(parts: Iterable[tuple[int, Path]], *, run: RunFolder, scratch: str)
 # -- per group ---------------------------------------------------------------------------------------------
 
 
-def _group_statistics(run: RunFolder, groupings: Sequence[str], parts: list[Path]) -> list[Artefact]:
+def views_of(options: ReduceOptions) -> list[counting.View]:
+    """Return what the stored histograms show; raises ConfigError where an option makes no sense."""
+    from cohort import counting
+
+    ranges = [counting.range_view(text) for text in options.ranges]
+    foregrounds = [counting.foreground_view(text) for text in options.foregrounds]
+    return list(dict.fromkeys([EVERYTHING, NORMALISED, UPTAKE, *ranges, *foregrounds]))
+
+
+def _group_statistics(run: RunFolder, options: ReduceOptions, parts: list[Path]) -> list[Artefact]:
     import pyarrow as pa
 
     from cohort import counting
 
     tables, summary = [], {}
-    for name in dict.fromkeys(groupings):
-        grouped = grouped_counts(run, [name], parts)
-        tables.append(pa.table(histogram_columns([name], grouped), schema=HISTOGRAMS.arrow()))
+    for name in dict.fromkeys(("Modality", *options.group_by)):
+        grouped = grouped_counts(run, [name], parts, views_of(options))
+        tables.append(histogram_table([name], grouped))
         summary[name] = [
             {"group": group[0], "value_unit": unit} | counting.summarise(counts, PERCENTILES)
             for (group, unit), counts in sorted(pooled(grouped).items())
@@ -181,7 +192,7 @@ def _group_statistics(run: RunFolder, groupings: Sequence[str], parts: list[Path
     ]
 
 
-def histogram(run: RunFolder, by: str | Sequence[str] = "Modality") -> pd.DataFrame:
+def histogram(run: RunFolder, by: str | Sequence[str] = "Modality", *, view: str = "all") -> pd.DataFrame:
     """Return exact histograms per group, merged from partials.
 
     Parameters
@@ -190,6 +201,10 @@ def histogram(run: RunFolder, by: str | Sequence[str] = "Modality") -> pd.DataFr
         The run.
     by : str or sequence of str
         Any columns of volumes, series or headers.
+    view : str
+        `all` values; those of a range (`LOW,HIGH`) or of the foreground (`otsu`, `>VALUE`) of each volume; or MR on the
+        scale of each volume (`p1-p99`), where 0 and 1 are its 1st and 99th percentile; or PET as standardised uptake
+        values (`suvbw`, g/mL), of the volumes that have a factor.
 
     Returns
     -------
@@ -199,18 +214,28 @@ def histogram(run: RunFolder, by: str | Sequence[str] = "Modality") -> pd.DataFr
     Raises
     ------
     ConfigError
-        If there is no such column.
+        If there is no such column or view.
     """
-    import pandas as pd
+    import pyarrow as pa
 
     names = [by] if isinstance(by, str) else list(by)
     check_groupings(names, run.layout("files").names)
-    grouped = grouped_counts(run, names)
-    frame = pd.DataFrame(histogram_columns(names, grouped))
+    grouped = grouped_counts(run, names, views=[_named_view(view)])
+    table = histogram_table(names, grouped)
+    rows = pa.array(np.repeat(np.arange(len(grouped)), [len(counts.bins) for counts in grouped.values()]))
     for i, name in enumerate(names):
-        values = [key[0][i] for key, counts in grouped.items() for _ in range(len(counts.bins))]
-        frame[name] = pd.Series(values, dtype="str")
+        table = table.append_column(name, pa.array([key[0][i] for key in grouped], pa.string()).take(rows))
+    frame: pd.DataFrame = table.to_pandas()
     return frame
+
+
+def _named_view(text: str) -> counting.View:
+    from cohort import counting
+
+    named = {view.name: view for view in (EVERYTHING, NORMALISED, UPTAKE)}
+    if text in named:
+        return named[text]
+    return counting.range_view(text) if "," in text else counting.foreground_view(text)
 
 
 def pooled_counts(run: RunFolder) -> dict[tuple[str, str], counting.Counts]:

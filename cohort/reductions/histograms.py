@@ -5,20 +5,25 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cohort import counting
 from cohort.reductions.grouping import Headers, groups_of, header_values
 from cohort.reductions.tree import reduce_parts
-from cohort.schema import PARTIALS
+from cohort.schema import HISTOGRAMS, PARTIALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
     from cohort.store import RunFolder
 
 Row = dict[str, Any]
-GroupKey = tuple[tuple[str, ...], int, str, str]
-"""Values of the grouping attributes, channel, unit, kind: what may be pooled."""
+GroupKey = tuple[tuple[str, ...], int, str, str, str]
+"""Values of the grouping attributes, channel, unit, kind, view: what may be pooled."""
 Grouped = dict[GroupKey, counting.Counts]
 
 
@@ -32,7 +37,21 @@ def read_partials(path: Path) -> Iterator[Row]:
         yield row | {"bins": bins.values.to_numpy(), "counts": counts.values.to_numpy()}
 
 
-def grouped_counts(run: RunFolder, by: Sequence[str], parts: list[Path] | None = None) -> Grouped:
+EVERYTHING = counting.View(counting.ALL)
+NORMALISED = counting.View(counting.NORMALISED)
+UPTAKE = counting.View("suvbw")
+UPTAKE_UNIT = "g/ml{SUVbw}"
+"""The code of DICOM for standardised uptake values by body weight (PS3.16 CID 84)."""
+
+_NORMALISED_MODALITY, _NORMALISED_UNIT = "MR", "arbitrary"  # values of which compare within a volume alone
+
+
+def grouped_counts(
+    run: RunFolder,
+    by: Sequence[str],
+    parts: list[Path] | None = None,
+    views: Sequence[counting.View] = (EVERYTHING,),
+) -> Grouped:
     """Merge the partials of all volumes per group.
 
     Parameters
@@ -43,11 +62,14 @@ def grouped_counts(run: RunFolder, by: Sequence[str], parts: list[Path] | None =
         Grouping attributes.
     parts : list of Path, optional
         Parts of partials to merge; those of the run by default.
+    views : sequence of View
+        What is looked at: all values, or views of them.
     """
     paths = run.parts("partials") if parts is None else parts
     if not paths:
         return {}
-    merged = reduce_parts(partial(_load, run=run, by=tuple(by)), merge_grouped, _with_headers(run, by, paths))
+    load = partial(_load, run=run, by=tuple(by), views=tuple(views))
+    merged = reduce_parts(load, merge_grouped, _with_headers(run, by, paths))
     return dict(sorted(merged.items()))
 
 
@@ -68,15 +90,45 @@ def _with_headers(run: RunFolder, by: Sequence[str], paths: list[Path]) -> list[
     return parts
 
 
-def _load(part: tuple[Path, Headers], *, run: RunFolder, by: tuple[str, ...]) -> Grouped:
+def _load(
+    part: tuple[Path, Headers], *, run: RunFolder, by: tuple[str, ...], views: tuple[counting.View, ...]
+) -> Grouped:
     path, of_files = part
     rows = list(read_partials(path))
-    groups = groups_of(run, by, sorted({row["volume_id"] for row in rows}), of_files) if rows else {}
+    names = (*by, "Modality")
+    volumes = sorted({row["volume_id"] for row in rows})
+    groups = groups_of(run, names, volumes, of_files) if rows else {}
+    factors = _uptake_factors(run, volumes) if UPTAKE in views else {}
     found: dict[GroupKey, list[counting.Counts]] = {}
     for row in rows:
-        key = (groups[row["volume_id"]], row["channel"], row["value_unit"], row["kind"])
-        found.setdefault(key, []).append(counting.Counts.from_row(row))
+        *group, modality = groups[row["volume_id"]]
+        counts = counting.Counts.from_row(row)
+        for view in views:
+            if view == UPTAKE:
+                factor = factors.get(row["volume_id"])
+                unit, seen = UPTAKE_UNIT, None if factor is None else counting.scaled(counts, factor)
+            else:
+                unit, seen = _seen(counts, view, modality, row["value_unit"])
+            if seen is not None:
+                key = (tuple(group), row["channel"], unit, seen.kind, view.name)
+                found.setdefault(key, []).append(seen)
     return {key: counting.merge(parts) for key, parts in found.items()}
+
+
+def _uptake_factors(run: RunFolder, volumes: list[str]) -> dict[str, float]:
+    table = run.read("volumes", ["volume_id", "suvbw_factor"], volume_ids=volumes)
+    pairs = zip(table["volume_id"].to_pylist(), table["suvbw_factor"].to_pylist(), strict=True)
+    return {volume: factor for volume, factor in pairs if factor is not None}
+
+
+def _seen(counts: counting.Counts, view: counting.View, modality: str, unit: str) -> tuple[str, counting.Counts | None]:
+    """Return what a view shows of one volume and channel, and its unit."""
+    if view == EVERYTHING:
+        return unit, counts
+    if view == NORMALISED:
+        comparable = (modality, unit) != (_NORMALISED_MODALITY, _NORMALISED_UNIT)
+        return view.name, None if comparable else counting.view_of(counts, view)
+    return unit, counting.view_of(counts, view)
 
 
 def merge_grouped(states: list[Grouped]) -> Grouped:
@@ -88,33 +140,41 @@ def merge_grouped(states: list[Grouped]) -> Grouped:
     return {key: counting.merge(parts) for key, parts in found.items()}
 
 
-def histogram_columns(by: Sequence[str], grouped: Grouped) -> dict[str, list[Any]]:
-    """Return the columns of `histograms` for grouped counts, groups in order."""
-    columns: dict[str, list[Any]] = {name: [] for name in ("group_by", "group", "channel", "value_unit", "kind")}
-    columns |= {"value_low": [], "value_high": [], "count": []}
-    for (group, channel, unit, kind), counts in grouped.items():
-        low, high = counting.key_edges(counts.bins) if kind == "float" else (counts.bins.astype(float),) * 2
-        n = len(counts.bins)
-        fixed = {
-            "group_by": ", ".join(by),
-            "group": ", ".join(group),
-            "channel": channel,
-            "value_unit": unit,
-            "kind": kind,
-        }
-        for name, value in fixed.items():
-            columns[name] += [value] * n
-        columns["value_low"] += low.tolist()
-        columns["value_high"] += high.tolist()
-        columns["count"] += counts.counts.tolist()
-    return columns
+def histogram_table(by: Sequence[str], grouped: Grouped) -> pa.Table:
+    """Return the table `histograms` for grouped counts, groups in order."""
+    import pyarrow as pa
+
+    many = list(grouped.values())
+    rows = pa.array(np.repeat(np.arange(len(many)), [len(counts.bins) for counts in many]))
+    edges = [counting.bin_edges(counts.kind, counts.bins) for counts in many]
+    of_keys = {
+        "group_by": [", ".join(by)] * len(many),
+        "group": [", ".join(group) for group, *_ in grouped],
+        "channel": [channel for _, channel, *_ in grouped],
+        "value_unit": [unit for _, _, unit, *_ in grouped],
+        "kind": [kind for *_, kind, _ in grouped],
+        "view": [view for *_, view in grouped],
+    }
+    layout = HISTOGRAMS.arrow()
+    columns = {name: pa.array(values, layout.field(name).type).take(rows) for name, values in of_keys.items()}
+    columns |= {
+        "value_low": _joined([low for low, _ in edges], np.float64),
+        "value_high": _joined([high for _, high in edges], np.float64),
+        "count": _joined([counts.counts for counts in many], np.int64),
+    }
+    return pa.table(columns, schema=layout)
+
+
+def _joined(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
+    return np.concatenate([np.zeros(0, dtype), *parts])
 
 
 def pooled(grouped: Grouped) -> dict[tuple[tuple[str, ...], str], counting.Counts]:
-    """Pool channels, and integers with floats over the same bins; never units."""
+    """Pool channels, and integers with floats over the same bins; never units. Views are left out."""
     found: dict[tuple[tuple[str, ...], str], list[counting.Counts]] = {}
-    for (group, _, unit, _), counts in grouped.items():
-        found.setdefault((group, unit), []).append(counts)
+    for (group, _, unit, _, view), counts in grouped.items():
+        if view == EVERYTHING.name:
+            found.setdefault((group, unit), []).append(counts)
     return {key: pool(many) for key, many in found.items()}
 
 

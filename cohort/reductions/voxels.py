@@ -30,13 +30,18 @@ def count_array(array: da.Array) -> counting.Counts:
     return counts
 
 
-def count_volume(run: RunFolder, zarr_path: str) -> list[counting.Counts]:
-    """Count the voxels of one volume in Zarr, one result a channel, padding left out as in the first pass."""
+def count_volume(run: RunFolder, zarr_path: str) -> list[counting.Counts] | None:
+    """Count the voxels of one volume in Zarr, one result a channel, padding left out as in the first pass.
+
+    None where voxels do not tell padding: where a modality LUT may give the same value to padding and to image.
+    """
     import dask
     import dask.array as da
 
     stored = run.open_volume(zarr_path)
     attributes = run.volume_attributes(zarr_path)["cohort"]
+    if attributes.get("modality_lut") and any(attributes["padding"]):
+        return None
     padding = _padding_values(attributes)
     array = da.from_array(stored, chunks=stored.chunks, name=False)
     names = stored.metadata.dimension_names or ()  # type: ignore[union-attr]

@@ -133,9 +133,10 @@ class SafeRun:
         return pa.table(arrays)
 
     def modality_histograms(self) -> pa.Table:
-        """Return the histograms per Modality; other groups may be identifiers and stay behind."""
+        """Return the histograms of all values per Modality; other groups may be identifiers and stay behind."""
         table = self._run.read("histograms", schema.HISTOGRAMS.names)
-        table = table.filter(pc.equal(table["group_by"], "Modality")).drop_columns(["group_by"])
+        chosen = pc.and_(pc.equal(table["group_by"], "Modality"), pc.equal(table["view"], "all"))
+        table = table.filter(chosen).drop_columns(["group_by", "view"])
         told = {name: self._told("histograms", name, table[name]) for name in table.column_names}
         keys = [name for name in told if name != "count"]  # groups that became one are one
         return pa.table(told).group_by(keys).aggregate([("count", "sum")]).rename_columns({"count_sum": "count"})

@@ -6,7 +6,7 @@ Columns taken from DICOM keep the DICOM keyword; derived ones are snake_case wit
 """
 
 from cohort.schema.export import as_json, as_markdown
-from cohort.schema.headers import DICOM_COLUMNS, FRAME_COLUMNS, HEADER_COLUMNS, NIFTI_COLUMNS
+from cohort.schema.headers import DICOM_COLUMNS, FRAME_COLUMNS, HEADER_COLUMNS, ITEM_COLUMNS, NIFTI_COLUMNS
 from cohort.schema.model import FORMAT_VERSION, VERSION, Column, Privacy, Status, Table
 from cohort.schema.tables import (
     FILES,
@@ -34,6 +34,7 @@ __all__ = [
     "FRAME_COLUMNS",
     "HEADER_COLUMNS",
     "HISTOGRAMS",
+    "ITEM_COLUMNS",
     "KEY_ATTRIBUTES",
     "MANIFEST",
     "NIFTI_COLUMNS",

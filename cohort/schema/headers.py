@@ -37,6 +37,7 @@ DICOM_COLUMNS: tuple[Column, ...] = (
     _tag("AcquisitionDate", "0008,0022", "string", "Date of the acquisition, YYYYMMDD", privacy=_C),
     _tag("AcquisitionDateTime", "0008,002A", "string", "Date and time of the acquisition", privacy=_T),
     _tag("StudyTime", "0008,0030", "string", "Time of the study", privacy=_T),
+    _tag("SeriesTime", "0008,0031", "string", "Time of the series", privacy=_T),
     _tag("AcquisitionTime", "0008,0032", "string", "Time of the acquisition", privacy=_T),
     _tag("ContentTime", "0008,0033", "string", "Time the pixel data were made", privacy=_T),
     _tag("Modality", "0008,0060", "string", "Kind of equipment; for NIfTI from BIDS suffix, sidecar or configuration"),
@@ -73,6 +74,7 @@ DICOM_COLUMNS: tuple[Column, ...] = (
     _tag("XRayTubeCurrent", "0018,1151", "int64", "Tube current", "mA"),
     _tag("ImagerPixelSpacing", "0018,1164", "list<float64>", "Row, column spacing at the detector plane", "mm"),
     _tag("ConvolutionKernel", "0018,1210", "list<string>", "Reconstruction kernel"),
+    _tag("ActualFrameDuration", "0018,1242", "int64", "Duration of the acquisition of a frame", "ms"),
     _tag("FlipAngle", "0018,1314", "float64", "Flip angle", "degrees"),
     _tag("PatientPosition", "0018,5100", "string", "Position of the patient in the scanner"),
     _tag("ViewPosition", "0018,5101", "string", "Radiographic view"),
@@ -101,6 +103,7 @@ DICOM_COLUMNS: tuple[Column, ...] = (
     _tag("Rows", "0028,0010", "int64", "Rows of a frame", "pixels"),
     _tag("Columns", "0028,0011", "int64", "Columns of a frame", "pixels"),
     _tag("PixelSpacing", "0028,0030", "list<float64>", "Distance between rows, between columns, in the patient", "mm"),
+    _tag("CorrectedImage", "0028,0051", "list<string>", "Corrections applied to NM and PET values"),
     _tag("BitsAllocated", "0028,0100", "int64", "Bits per stored sample"),
     _tag("BitsStored", "0028,0101", "int64", "Bits used of a sample"),
     _tag("HighBit", "0028,0102", "int64", "Place of the highest used bit"),
@@ -119,11 +122,22 @@ DICOM_COLUMNS: tuple[Column, ...] = (
     _tag("TotalPixelMatrixRows", "0048,0007", "int64", "Rows of the whole slide", "pixels"),
     _tag("SliceVector", "0054,0080", "list<int64>", "Slice each frame of nuclear medicine shows, from 1"),
     _tag("Units", "0054,1001", "string", "Unit of PET values"),
+    _tag("SUVType", "0054,1006", "string", "How PET values in g/mL or cm2/mL are normalised; absent is by body weight"),
     _tag("DecayCorrection", "0054,1102", "string", "Time the PET decay is corrected to"),
     _tag("FrameReferenceTime", "0054,1300", "float64", "Reference time of a PET frame", "ms"),
     _tag("DoseUnits", "3004,0002", "string", "Unit of dose values"),
     _tag("GridFrameOffsetVector", "3004,000C", "list<float64>", "Offsets of the dose planes along the normal", "mm"),
     _tag("DoseGridScaling", "3004,000E", "float64", "Dose per stored value"),
+)  # fmt: skip
+
+# Attributes of the first item of a sequence; null where there is none, or its value cannot be converted.
+ITEM_COLUMNS: tuple[Column, ...] = (
+    _tag("RadiopharmaceuticalStartTime", "0018,1072", "string", "Time of the injection of the tracer", privacy=_T),
+    _tag("RadiopharmaceuticalStartDateTime", "0018,1078", "string", "Date and time of the injection", privacy=_T),
+    _tag("RadionuclideTotalDose", "0018,1074", "float64", "Activity of the tracer when it was injected", "Bq"),
+    _tag("RadionuclideHalfLife", "0018,1075", "float64", "Half life of the tracer", "s"),
+    _tag("ModalityLUTType", "0028,3004", "string", "Unit after the modality LUT; empty where there is a table that does not say"),
+    Column("real_world_value_mapping", "bool", "Whether a real world value mapping is given too; it is not applied", "(0040,9096)"),
 )  # fmt: skip
 
 # What `--all-headers` adds: a header as a whole, in the DICOM JSON model.

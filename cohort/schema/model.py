@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 VERSION = "0.1.0"
 """Version of cohort."""
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of the run folder. A reader refuses another one by name."""
 
 

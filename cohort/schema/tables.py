@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cohort.schema.headers import DICOM_COLUMNS, FRAME_COLUMNS, HEADER_COLUMNS, NIFTI_COLUMNS
+from cohort.schema.headers import DICOM_COLUMNS, FRAME_COLUMNS, HEADER_COLUMNS, ITEM_COLUMNS, NIFTI_COLUMNS
 from cohort.schema.model import Column, Privacy, Table
 
 _C, _I, _T, _P = Privacy.COARSE, Privacy.IDENTIFIER, Privacy.TEXT, Privacy.PATH
@@ -55,6 +55,7 @@ FILES = Table(
         *DICOM_COLUMNS,
         Column("us_spacing_row_mm", "float64", "Row spacing of the first 2-D ultrasound region", "(0018,602E)", "mm"),
         Column("us_spacing_col_mm", "float64", "Column spacing of the first 2-D ultrasound region", "(0018,602C)", "mm"),
+        *ITEM_COLUMNS,
         *FRAME_COLUMNS,
         Column("mosaic_slices", "int64", "Slices that lie side by side in the one frame of a mosaic", "(0029,1010)"),
         Column("mosaic_grid", "list<int64>", "Tiles down and across the mosaic; the last ones may be empty"),
@@ -138,6 +139,10 @@ VOLUMES = Table(
         Column("timepoint_step_ms", "float64", "Time from one time point to the next, where a NIfTI header says", "nifti:pixdim", "ms"),
         Column("dtype", "string", "Type of the modality values in Zarr"),
         Column("value_unit", "string", "Unit of the modality values; arbitrary or unknown where there is none"),
+        Column("value_source", "string", "What makes modality values of stored ones: stored (nothing), rescale or modality_lut"),
+        Column("real_world_value_mapping", "bool", "Whether a real world value mapping is given too; it is not applied", "(0040,9096)"),
+        Column("suvbw_factor", "float64", "Of PET: factor to standardised uptake values by body weight", unit="g/mL per unit of the values"),
+        Column("suvbw_reason", "string", "Of PET: why there is no such factor"),
         Column("spacing_row_mm", "float64", "Distance between rows", unit="mm"),
         Column("spacing_col_mm", "float64", "Distance between columns", unit="mm"),
         Column("spacing_slice_mm", "float64", "Median gap of the positions along the normal; null for one slice", unit="mm"),
@@ -197,7 +202,7 @@ FRAMES = Table(
             "TransferSyntaxUID", "pixel_offset", "pixel_length", "Modality", "PhotometricInterpretation",
             "SamplesPerPixel", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns", "BitsAllocated",
             "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
-            "mosaic_grid", "nifti_dim", "nifti_datatype", "nifti_vox_offset", "nifti_big_endian", "nifti_magic",
+            "ModalityLUTType", "mosaic_grid", "nifti_dim", "nifti_datatype", "nifti_vox_offset", "nifti_big_endian", "nifti_magic",
         )),
         Column("slope", "float64", "m in value = m * stored + b, of this frame; null where there is none"),
         Column("intercept", "float64", "b in value = m * stored + b, of this frame"),
@@ -234,9 +239,8 @@ PARTIALS = Table(
         Column("inf_count", "int64", "Infinities left out"),
         Column("min", "float64", "Smallest value"),
         Column("max", "float64", "Largest value"),
-        Column("block_count", "list<int64>", "Values of each block of the pass (float only)"),
-        Column("block_mean", "list<float64>", "Mean of each block"),
-        Column("block_m2", "list<float64>", "Sum of squared deviations of each block"),
+        Column("exact_sum", "string", "Sum of the values as a hexadecimal whole number of 2**-149 (float only)"),
+        Column("exact_sum_of_squares", "string", "Sum of their squares, likewise of 2**-298 (float only)"),
     ),
 )
 
@@ -268,7 +272,12 @@ HISTOGRAMS = Table(
         Column("group", "string", "Value of the attribute; as private as the attribute itself"),
         Column("channel", "int64", "Channel, from 0"),
         Column("value_unit", "string", "Unit of the values; different units are never pooled"),
-        Column("kind", "string", "integer: the bin is the value; float: the bin is [value_low, value_high)"),
+        Column("kind", "string", "integer: the bin is the value; float, linear: the bin is [value_low, value_high)"),
+        Column(
+            "view",
+            "string",
+            "all values; >VALUE, otsu or LOW..HIGH: part of them; p1-p99: MR on the scale of each volume; suvbw: PET as standardised uptake values",
+        ),
         Column("value_low", "float64", "Lower edge"),
         Column("value_high", "float64", "Upper edge"),
         Column("count", "int64", "Values in the bin"),

@@ -20,6 +20,7 @@ from cohort.volumes.frames import (
     spacing_source,
 )
 from cohort.volumes.splitting import Group, split_series
+from cohort.volumes.suv import suv_of
 
 _WHOLE_SLIDE = "SM"
 
@@ -65,9 +66,12 @@ def _volume(group: Group) -> tuple[Row, list[Row]]:
         "split_reason": ", ".join(dict.fromkeys(group.reasons)) or None,
         "channels": _channels(row),
         "value_unit": value_unit(row, first),
+        "value_source": _value_source(group.frames),
+        "real_world_value_mapping": any(frame.row["real_world_value_mapping"] for frame in group.frames),
         "slice_thickness_mm": _thickness(first),
         "spacing_between_slices_mm": row["SpacingBetweenSlices"],
         "stored_dtype": _stored_dtype(row),
+        **suv_of(list({id(frame.row): frame.row for frame in group.frames}.values())),
     }
     volume["rows"], volume["columns"] = size_of(row)
     volume["spacing_row_mm"], volume["spacing_col_mm"] = first.spacing or (None, None)
@@ -226,12 +230,19 @@ def _stored_dtype(row: Row) -> str | None:
     return None if bits is None else f"{'int' if row['PixelRepresentation'] else 'uint'}{bits}"
 
 
+def _value_source(frames: list[Frame]) -> str:
+    if any(frame.row["ModalityLUTType"] is not None for frame in frames):
+        return "modality_lut"
+    return "rescale" if any(frame.slope is not None for frame in frames) else "stored"
+
+
 def value_unit(row: Row, frame: Frame) -> str:
     """Return the unit of the modality values; `arbitrary` where none is meant, `unknown` where it should be known.
 
-    Hounsfield units need a CT with a rescale (PS3.3 C.11.1.1.2: RescaleType absent means HU there).
+    Hounsfield units need a CT with a rescale (PS3.3 C.11.1.1.2: RescaleType absent means HU there), or a rescale or a
+    table that says so.
     """
-    modality, rescaled = row["Modality"], frame.slope is not None
+    modality, rescaled, table = row["Modality"], frame.slope is not None, row["ModalityLUTType"]
     if has_bad_rescale(row):
         return "unknown"
     if _channels(row) != 1:
@@ -242,7 +253,7 @@ def value_unit(row: Row, frame: Frame) -> str:
         return row["DoseUnits"] or "unknown"
     if modality == "SEG":
         return "label"
-    declared = row["RescaleType"] if rescaled else None
+    declared = table if table is not None else row["RescaleType"] if rescaled else None
     if declared and declared.upper() not in ("US", "UNSPECIFIED", "NORMALIZED"):
         return str(declared)
     if modality == "CT":

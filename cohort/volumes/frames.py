@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cohort import geometry
+from cohort.volumes import suv
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,8 @@ COLUMNS = (
     "mosaic_slices", "mosaic_grid", "mosaic_positions", "mosaic_problem",
     "nifti_version", "nifti_magic", "nifti_big_endian", "nifti_dim", "nifti_pixdim", "nifti_datatype", "nifti_vox_offset",
     "nifti_scl_slope", "nifti_scl_inter", "nifti_xyzt_units", "nifti_qform_code", "nifti_sform_code", "nifti_quatern",
-    "nifti_srow", "modality_source", "unparsed",
+    "nifti_srow", "modality_source", "unparsed", "ModalityLUTType", "real_world_value_mapping",
+    *(name for name in suv.COLUMNS if name not in ("AcquisitionTime", "FrameReferenceTime", "Units")),
 )  # fmt: skip
 
 
@@ -163,6 +165,8 @@ def spacing_source(frame: Frame) -> str | None:
 def rescale_of(row: Row, frame: int) -> tuple[float | None, float | None]:
     """Return slope and intercept of a frame (PS3.3 C.11.1.1.2); None, None where there is none that can be used."""
     slopes, intercepts = row["frame_RescaleSlope"], row["frame_RescaleIntercept"]
+    if row["ModalityLUTType"] is not None:  # a table and a rescale exclude each other (PS3.3 C.11.1)
+        return None, None
     if slopes is None and _is_unparsed(row):
         return None, None
     slope = row["RescaleSlope"] if slopes is None else _at(slopes, frame)
@@ -184,6 +188,8 @@ def _at(values: list[Any], frame: int) -> Any:
 
 def has_bad_rescale(row: Row) -> bool:
     """Tell whether the header gives a rescale that cannot be used."""
+    if row["ModalityLUTType"] is not None:
+        return False
     given = row["RescaleSlope"] is not None or row["RescaleIntercept"] is not None or _is_unparsed(row)
     return given and row["frame_RescaleSlope"] is None and rescale_of(row, 0) == (None, None)
 

@@ -60,6 +60,7 @@ def _assemble_copies(rows: list[Row], version: int) -> tuple[Row, list[Row]]:
         "timepoints": dim[3],
         "timepoint_step_ms": _timepoint_step(row, dim),
         "channels": dim[4] * parts,
+        "value_source": "stored" if rescale_of(row) == (None, None) else "rescale",
         "value_unit": "label" if row["Modality"] == "SEG" else "unknown",
         "slice_thickness_mm": row["SliceThickness"],
         "spacing_between_slices_mm": row["SpacingBetweenSlices"],

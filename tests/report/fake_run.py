@@ -334,7 +334,7 @@ def histograms() -> list[dict[str, Any]]:
     rows = ct_histogram() + small_histogram("MR", "arbitrary", 1, 1800) + pt_histogram()
     rows += small_histogram("US", "arbitrary", 3, 255) + small_histogram("CR", "arbitrary", 1, 4095)
     rows += small_histogram(None, "unknown", 1, 900)
-    rows = [{"group_by": "Modality", **row} for row in rows]
+    rows = [{"group_by": "Modality", "view": "all", **row} for row in rows]
     return [*rows, rows[0] | {"group_by": "PatientID", "group": "CNRYgroup"}]
 
 
