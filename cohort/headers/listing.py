@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from cohort.store import Artefact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
 
     from cohort.cluster import Progress
     from cohort.config import Config
@@ -113,12 +116,17 @@ def write_shard(run: RunFolder, number: int, shard: list[tuple[str, ObjectRef]])
         "shard": [number] * len(refs),
     }
     table = pa.table(columns, schema=MANIFEST.arrow())
-    inputs = [
-        columns["source"],
-        [ref.path.hex() for ref in refs],
-        columns["size"],
-        columns["modified"],
-        columns["problem"],
-    ]
+    inputs = _digest(table)
     name = run.part_name("manifest", number, inputs)
-    return run.existing_part(name) or run.write_table(name, table)
+    return run.existing_part(name) or run.write_tables(name, table.schema, [table], plain=True)
+
+
+def _digest(table: pa.Table) -> str:
+    """Return the SHA-256 of what a table holds: of the buffers of its columns, which were made from lists just now."""
+    found = hashlib.sha256()
+    for column in table.columns:
+        for chunk in column.chunks:
+            for buffer in chunk.buffers():
+                found.update(b"none" if buffer is None else buffer)
+                found.update(b"|")
+    return found.hexdigest()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pydicom
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from cohort import geometry
 from cohort.errors import RejectedError
@@ -30,6 +30,7 @@ from cohort.readers.dicom_elements import (
     unpack_length,
 )
 from cohort.readers.dicom_items import check_open, skip_sequence
+from cohort.readers.dicom_layouts import Layout
 from cohort.readers.dicom_window import Window
 from cohort.readers.siemens_csa import read_csa
 
@@ -51,6 +52,8 @@ _CREATORS = range(0x10, 0x100)  # PS3.5 section 7.8.1
 _FAR_FROM_NORMAL = 0.01  # of the cosine between two normals that should be one
 
 _POSITION = 0x00200032
+_PRIVATE_TAGS = range(0x00290000, 0x00660000)  # looked at one by one; all before is passed in steps
+_BEFORE_PRIVATE = {implicit: Layout(implicit, _PRIVATE_TAGS) for implicit in (False, True)}
 _MOST_BYTES = 1 << 20  # of a sequence whose length is not given
 
 Private = tuple[int, str, int]
@@ -167,7 +170,7 @@ class _Elements:
 
     def __init__(self, file: BinaryIO, size: int, head: bytes, row: Row, gzip_limit: int | None) -> None:
         self._file, self._size, self._head, self._gzip_limit = file, size, head, gzip_limit
-        self._walked = row.get("fallback_reason") is None
+        self._walked = row.get("fallback_reason") is None and row["TransferSyntaxUID"] != ExplicitVRBigEndian
         self._implicit = row["TransferSyntaxUID"] == ImplicitVRLittleEndian
         self._dataset: pydicom.Dataset | None = None
 
@@ -203,11 +206,14 @@ class _Elements:
         wanted_group, creator, offset = private
         position = 144 + unpack_length(window.data, 140)[0]  # behind the meta header
         wanted = -1
+        layout = _BEFORE_PRIVATE[self._implicit]
         for _ in range(MAX_ELEMENTS):
             pos = position - window.base
             if not 0 <= pos <= window.safe:
                 window.move(position)
                 pos = 0
+            pos, _ = layout.skip_known(window.data, pos, window.safe)
+            position = window.base + pos
             group, element, length = unpack_implicit(window.data, pos)
             if group > wanted_group:
                 break

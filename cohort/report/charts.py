@@ -349,3 +349,41 @@ def _sides(top: float, scale: alt.Scale) -> tuple[alt.Chart, alt.Chart]:
         above.mark_text(align="left", baseline="top", color=_MUTED, aria=False).encode(x=x, y=y, text="t:N"),
         below.mark_text(align="right", baseline="bottom", color=_MUTED, aria=False).encode(x=x, y=y, text="t:N"),
     )
+
+
+def explore(dimension: dict[str, Any]) -> dict[str, Any]:
+    """Return the bars of one measure of the cube, to be brushed; the page fills in the counts.
+
+    Bars of what the other choices leave are pale, those inside the brush too are in the accent colour.
+    """
+    labels = dimension["labels"]
+    title = dimension["title"] + (f", {dimension['unit']}" if dimension["unit"] else "")
+    step = max(1, math.ceil(len(labels) / 6))
+    axis = {"labelAngle": 0, "labelOverlap": True, "values": labels[::step], "ticks": False}
+    x = {"field": "b", "type": "ordinal", "sort": None, "scale": {"domain": labels}, "title": title, "axis": axis}
+    y = {"type": "quantitative", "title": None, "axis": {"tickCount": 3, "format": "~s", "minExtent": 30}}
+    tooltip = [
+        {"field": "b", "type": "nominal", "title": title},
+        {"field": "m", "type": "quantitative", "title": "volumes", "format": ","},
+    ]
+    mark = {"fill": _INK, "fillOpacity": 0.1, "stroke": _INK, "strokeOpacity": 0.5}
+    brush = {"name": "brush", "select": {"type": "interval", "encodings": ["x"], "mark": mark}}
+    return {
+        "$schema": alt.SCHEMA_URL,
+        "config": _CONFIG,
+        "description": f"{title}: volumes in each bin; drag to choose, or use the lists below",
+        "width": "container",
+        "height": 120,
+        "autosize": {"type": "fit", "contains": "padding"},
+        "data": {"name": "bins", "values": [{"b": label, "n": 0, "m": 0} for label in labels]},
+        "encoding": {"x": x, "tooltip": tooltip},
+        "layer": [
+            {
+                "params": [brush],
+                "mark": {"type": "bar", "color": _LINE, "aria": False},
+                "encoding": {"y": {"field": "m", **y}},
+            },
+            {"mark": {"type": "bar", "color": _ACCENT, "aria": False}, "encoding": {"y": {"field": "n", **y}}},
+        ],
+        "usermeta": {},
+    }

@@ -93,7 +93,7 @@ def _kinds(kinds: list[dict[str, Any]] | None, none: str, remark: str) -> tuple[
     serious = [kind for kind in kinds if kind["severity"] in _SERIOUS]
     shown = serious or kinds
     if not shown:
-        return none, ""
+        return none, "which is no proof"
     return ", ".join(f"{kind['code']} {kind['text']}" for kind in shown[:3]), remark
 
 

@@ -124,6 +124,9 @@ def _charts(data: dict[str, Any]) -> dict[str, Any]:
     found = {f"spacing-{axis}": charts.spacing(data["spacing"], axis, title) for axis, title in titles.items()}
     found["slices"] = charts.slices(data["shapes"])
     found["thickness"] = charts.thickness(data["spacing_against_thickness"])
+    for dimension in data["explore"]["dimensions"]:
+        if dimension["kind"] == "measure" and len(dimension["labels"]) > 1:
+            found[f"explore-{dimension['name']}"] = charts.explore(dimension)
     if data["intensity"] is not None:
         for number, entry in enumerate(data["intensity"]["histograms"]):
             found[f"histogram-{number}"] = charts.histogram(entry) if entry["channels"] else None
@@ -133,7 +136,8 @@ def _charts(data: dict[str, Any]) -> dict[str, Any]:
 def render(data: dict[str, Any]) -> str:
     """Return the page for the plain data of `summary.summarise`."""
     specs = _charts(data)
-    scripts = [_script_text(_text("page.js"))]
+    # What listens for the charts stands before what draws them.
+    scripts = [_script_text(_text("explore.js")), _script_text(_text("page.js"))]
     if specs:
         scripts.insert(0, _library())
     style = _text("page.css")
@@ -142,6 +146,7 @@ def render(data: dict[str, Any]) -> str:
         glance=glance.glance(data),
         specs=specs,
         block=json_block(specs),
+        cube=json_block(data["explore"]),
         axes=charts.axis_titles(data["spacing"]),
         policy=policy(scripts, [style]),
         scripts=[markupsafe.Markup(text) for text in scripts],  # noqa: S704 - our own files and the library

@@ -84,8 +84,13 @@ def verdicts(volumes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def volume_table(volumes: list[dict[str, Any]], codes: dict[int, list[str]]) -> list[dict[str, Any]]:
-    """Return the volumes to look at first, at most `MOST_VOLUMES`, with the codes of their findings."""
+def volume_table(
+    volumes: list[dict[str, Any]], codes: dict[int, list[str]], cells: dict[int, list[int]]
+) -> list[dict[str, Any]]:
+    """Return the volumes to look at first, at most `MOST_VOLUMES`, with the codes of their findings.
+
+    `cells` is the cell of the cube each volume lies in.
+    """
     order = {"irregular": 0, "unusable": 1, "regular": 2, "single": 3}
     ranked = sorted(volumes, key=lambda v: (order[v["verdict"]], -len(codes.get(v["volume_id"], ())), v["volume_id"]))
     return [
@@ -97,6 +102,7 @@ def volume_table(volumes: list[dict[str, Any]], codes: dict[int, list[str]]) -> 
             "verdict": volume["verdict"],
             "reason": _reason(volume),
             "findings": codes.get(volume["volume_id"], []),
+            "cell": cells[volume["volume_id"]],
         }
         for volume in ranked[:MOST_VOLUMES]
     ]

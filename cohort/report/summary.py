@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from cohort.report import card, contents, flow, intensity, names, shapes, suppress
+from cohort.report import card, contents, explore, flow, intensity, names, shapes, suppress
 
 if TYPE_CHECKING:
     from cohort.config import ReportOptions
@@ -22,6 +22,8 @@ def summarise(run: SafeRun, options: ReportOptions) -> dict[str, Any]:
     """Return everything the page shows as plain data, in a fixed order, without anything private."""
     volumes = shapes.volume_rows(run)
     kinds, codes = _findings(run, options.min_cell)
+    cube = explore.cube(volumes)
+    cells = dict(zip((volume["volume_id"] for volume in volumes), cube.pop("places"), strict=True))
     data: dict[str, Any] = {
         "title": options.title,
         "min_cell": options.min_cell,
@@ -34,8 +36,9 @@ def summarise(run: SafeRun, options: ReportOptions) -> dict[str, Any]:
         "spacing": shapes.spacing(run, volumes),
         "spacing_against_thickness": shapes.spacing_against_thickness(volumes),
         "intensity": _intensity(run, volumes),
+        "explore": cube,
         "verdicts": shapes.verdicts(volumes),
-        "volumes": shapes.volume_table(volumes, codes),
+        "volumes": shapes.volume_table(volumes, codes, cells),
         "findings": kinds,
         "missingness": contents.missingness(run),
         "provenance": run.provenance(),

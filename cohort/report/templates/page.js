@@ -30,8 +30,11 @@
 
   async function drawAll(scale, only) {
     for (const place of document.querySelectorAll("[data-chart]")) {
-      if (!only || place.dataset.chart.startsWith(only)) await draw(place, scale);
+      if (only && !place.dataset.chart.startsWith(only)) continue;
+      await draw(place, scale);
+      await new Promise((next) => setTimeout(next)); // the page answers between two charts
     }
+    document.dispatchEvent(new CustomEvent("charts", { detail: views }));
     document.documentElement.dataset.charts = "drawn";
   }
 
@@ -79,7 +82,7 @@
         const text = row.textContent.toLowerCase();
         row.hidden = off.has(row.dataset.severity) || !words.every((word) => text.includes(word));
       }
-      const left = rows.filter((row) => !row.hidden).length;
+      const left = rows.filter((row) => !row.hidden && !row.classList.contains("out")).length;
       shown.textContent = left === rows.length ? "" : `${left} of ${rows.length} shown`;
     };
     search.addEventListener("input", apply);
