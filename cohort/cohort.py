@@ -112,6 +112,13 @@ class Cohort:
         return self._frame("statistics")
 
     @cached_property
+    def labels(self) -> pd.DataFrame:
+        """One row per label of a mask and image, where `cohort reduce --labels` counted them."""
+        if not self.run_folder.has("labels"):
+            raise MissingStageError("labels have not been counted; run: cohort reduce OUT --labels")
+        return self._frame("labels")
+
+    @cached_property
     def findings(self) -> pd.DataFrame:
         """One row per finding, errors first."""
         return self._frame("findings")

@@ -130,11 +130,14 @@ class ReduceOptions:
         Ranges of values, `LOW,HIGH`, both included, of which histograms are stored too.
     foregrounds : tuple of str
         Foregrounds of which histograms are stored too: `otsu`, above Otsu's threshold of the volume, or `>VALUE`.
+    labels : bool
+        Count the values of images under the labels of their masks, from Zarr.
     """
 
     group_by: tuple[str, ...] = ()
     ranges: tuple[str, ...] = ()
     foregrounds: tuple[str, ...] = ()
+    labels: bool = False
 
 
 @dataclass(frozen=True)

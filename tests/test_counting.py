@@ -83,6 +83,15 @@ def test_integers_in_a_narrow_range_are_counted_per_value(dtype: str) -> None:
     np.testing.assert_array_equal(counts.counts, times)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "i8", "f4", "f8"])
+@pytest.mark.parametrize("step", [1, 2, -1], ids=["packed", "every_other", "backwards"])
+def test_neither_byte_order_nor_strides_are_part_of_the_answer(dtype: str, step: int) -> None:
+    values = np.random.default_rng(4).integers(0, 120, (40, 30)).astype("=" + dtype)
+    expected = count_values(np.ascontiguousarray(values[:, ::step]))
+    same(count_values(values.astype(">" + dtype)[:, ::step]), expected)
+    same(count_values(values.astype("<" + dtype)[:, ::step].T), expected)
+
+
 @pytest.mark.parametrize("spread", [2**22 - 1, 2**22, 2**22 + 1])
 def test_counting_in_a_table_and_by_sorting_agree_where_they_meet(spread: int) -> None:
     values = np.array([5, 5 + spread, 5, 77], dtype=np.int64)

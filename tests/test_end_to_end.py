@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -335,6 +336,33 @@ def test_voxels_that_do_not_add_up_stop_the_run(
     monkeypatch.setattr(counting, "count_values", lambda values, padding=None: counting.empty("integer"))
     with pytest.raises(ConservationError, match="voxels were read"):
         pipeline.run([str(truth.root / "traps" / "coronal")], tmp_path / "out", config_with())
+
+
+def test_every_voxel_in_zarr_is_counted_or_left_out_by_name(opened: cohort.Cohort) -> None:
+    found = opened.statistics.set_index("volume_id")
+    stored = opened.volumes[opened.volumes["zarr_path"].notna()]
+    assert set(found.index) == set(stored["volume_id"])
+    for volume in stored["volume_id"]:
+        row = found.loc[volume]
+        seen = row["count"] + row["padding_count"] + row["nan_count"] + row["inf_count"]
+        assert seen == math.prod(opened.volume(volume).shape), volume
+
+
+def test_the_size_of_chunks_is_no_part_of_any_number(truth: PhantomTruth, tmp_path: Path) -> None:
+    """Exact sums: not a bit of a mean of floats depends on how the voxels were cut."""
+    from dataclasses import replace
+
+    source = [str(truth.root / "clean")]
+    content = []
+    for name, size in (("large", 8.0), ("small", 1e-4)):
+        config = config_with()
+        config = replace(config, ingest=replace(config.ingest, chunk_mib=size))
+        pipeline.run(source, tmp_path / name, config)
+        statistics = tmp_path / name / "statistics"
+        content.append([(statistics / table).read_bytes() for table in ("volumes.parquet", "histograms.parquet")])
+    kinds = {row["kind"] for row in cohort.open(tmp_path / "small").run_folder.read("partials", ["kind"]).to_pylist()}
+    assert kinds == {"integer", "float"}
+    assert content[0] == content[1]
 
 
 def test_a_full_disk_stops_the_run_and_blames_no_volume(

@@ -330,7 +330,7 @@ ASKED = (
     "SAR", "Exposure", "ExposureTime", "ReconstructionDiameter", "FilterType", "PixelAspectRatio",
     "FrameIncrementPointer", "SmallestImagePixelValue", "LargestImagePixelValue", "PatientComments", "ImageComments",
     "RedPaletteColorLookupTableDescriptor", "InstanceCreationDate", "InstanceCreatorUID", "PatientSize", "LengthToEnd",
-    "FileSetID", "CorrectedImage", "NumberOfSlices", "0009,0010", "0009,1001", "0009,1027", "0019,0010",
+    "FileSetID", "QuantifiedDefect", "NumberOfSlices", "0009,0010", "0009,1001", "0009,1027", "0019,0010",
     "0019,1002", "0019,100C", "0029,1008", "0029,1010", "0043,1027", "0043,1039", "0051,100F", "2001,1001",
     "2001,1003", "2001,101A", "2005,1020", "2005,1021", "2005,1022", "6000,0010",
 )  # fmt: skip

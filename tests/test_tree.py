@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cohort.counting import Counts, count_values, merge, summarise
+from cohort.reductions import tree
 from cohort.reductions.tree import SPLIT_EVERY, reduce_array, reduce_parts
 from cohort.schema import PERCENTILES
 
@@ -39,6 +40,32 @@ def test_an_array_reduces_to_the_counts_of_one_pass_whatever_its_chunks(
     whole = count_values(values)
     np.testing.assert_array_equal(state.bins, whole.bins)
     np.testing.assert_array_equal(state.counts, whole.counts)
+    assert summarise(state, PERCENTILES) == summarise(whole, PERCENTILES)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    chunked_arrays(),
+    st.sampled_from(["int16", "uint8", "float32"]),
+    st.integers(2, 20),
+    st.sampled_from([("sync", 1), ("threads", 1), ("threads", 2), ("threads", 5)]),
+)
+def test_neither_chunks_nor_tree_nor_workers_are_part_of_the_answer(
+    case: tuple[np.ndarray[Any, Any], tuple[tuple[int, ...], ...]], dtype: str, split: int, workers: tuple[str, int]
+) -> None:
+    values, chunks = case
+    values = (values / 3 if dtype == "float32" else abs(values)).astype(dtype)
+    if dtype == "float32":
+        values[values > 6] = np.nan
+        values[values < -6] = -np.inf
+    with pytest.MonkeyPatch.context() as patched, dask.config.set(scheduler=workers[0], num_workers=workers[1]):
+        patched.setattr(tree, "SPLIT_EVERY", split)
+        state = reduce_array(da.from_array(values, chunks=chunks), count_values, merge).compute().item()
+    whole = count_values(values)
+    assert state.as_row() | {"bins": state.bins.tolist(), "counts": state.counts.tolist()} == whole.as_row() | {
+        "bins": whole.bins.tolist(), "counts": whole.counts.tolist()
+    }  # fmt: skip
+    assert state.seen == values.size
     assert summarise(state, PERCENTILES) == summarise(whole, PERCENTILES)
 
 

@@ -117,7 +117,7 @@ def _stage(
     folder.check_opened()
     base = pipeline.stored_config(folder) if config_file is None else load_config(config_file)
     config = base.with_options("cluster", **cluster)
-    reducing = {name: options.get(name) or None for name in ("group_by", "ranges", "foregrounds")}
+    reducing = {name: options.get(name) or None for name in ("group_by", "ranges", "foregrounds", "labels")}
     config = config.with_options("reduce", **reducing)
     for section, values in (sections or {}).items():
         config = config.with_options(section, **values)
@@ -170,6 +170,11 @@ def ingest(out: Path, config_file: Path | None, as_json: bool, retry_quarantined
     multiple=True,
     metavar="otsu|>VALUE",
     help="Store histograms of the foreground too: above Otsu's threshold of each volume, or above a value. Repeatable.",
+)
+@click.option(
+    "--labels",
+    is_flag=True,
+    help="Count what images hold under the labels of the masks on their grid too: per label a histogram and its mL.",
 )
 @computing
 def reduce(out: Path, config_file: Path | None, as_json: bool, from_voxels: bool, **options: Any) -> None:

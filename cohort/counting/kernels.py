@@ -46,6 +46,7 @@ def count_integers(flat: NDArray[Any]) -> tuple[Ints, Ints]:
 
 def _count_short(flat: NDArray[Any]) -> tuple[Ints, Ints]:
     """Count integers of 8 or 16 bits: as unsigned ones, for those index the table as they are."""
+    flat = flat.astype(flat.dtype.newbyteorder("="), copy=False)  # values of big endian objects come as they are
     size = 1 << (8 * flat.dtype.itemsize)
     table = np.zeros(size, np.int64)
     for start in range(0, flat.size, _BLOCK):

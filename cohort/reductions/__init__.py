@@ -13,12 +13,14 @@ from cohort.reductions.histograms import (
     EVERYTHING,
     NORMALISED,
     UPTAKE,
+    Grouped,
     grouped_counts,
     histogram_table,
     pool,
     pooled,
     read_partials,
 )
+from cohort.reductions.labels import label_statistics
 from cohort.reductions.spacing import spacing_columns, spacing_counts
 from cohort.reductions.voxels import count_array, count_volume
 from cohort.schema import PARTIALS, PERCENTILES, SPACING, STATISTICS
@@ -72,7 +74,12 @@ def reduce(run: RunFolder, config: Config, progress: Progress = ignore, *, from_
         if from_voxels:
             parts = _recounted(run, scratch, parts, progress)
         statistics, counts = _volume_statistics(run, scratch, parts, progress)
-        artefacts = [spacings, statistics, *_group_statistics(run, config.reduce, parts)]
+        artefacts = [spacings, statistics]
+        of_labels: dict[str, Grouped] = {}
+        if config.reduce.labels:
+            table, of_labels = label_statistics(run, _groupings(config.reduce), scratch)
+            artefacts.append(table)
+        artefacts += _group_statistics(run, config.reduce, parts, of_labels)
     return run.commit("reduce", inputs, artefacts, counts)
 
 
@@ -173,15 +180,21 @@ def views_of(options: ReduceOptions) -> list[counting.View]:
     return list(dict.fromkeys([EVERYTHING, NORMALISED, UPTAKE, *ranges, *foregrounds]))
 
 
-def _group_statistics(run: RunFolder, options: ReduceOptions, parts: list[Path]) -> list[Artefact]:
+def _groupings(options: ReduceOptions) -> list[str]:
+    return list(dict.fromkeys(("Modality", *options.group_by)))
+
+
+def _group_statistics(
+    run: RunFolder, options: ReduceOptions, parts: list[Path], of_labels: dict[str, Grouped]
+) -> list[Artefact]:
     import pyarrow as pa
 
     from cohort import counting
 
     tables, summary = [], {}
-    for name in dict.fromkeys(("Modality", *options.group_by)):
+    for name in _groupings(options):
         grouped = grouped_counts(run, [name], parts, views_of(options))
-        tables.append(histogram_table([name], grouped))
+        tables += [histogram_table([name], grouped), histogram_table([name], of_labels.get(name, {}))]
         summary[name] = [
             {"group": group[0], "value_unit": unit} | counting.summarise(counts, PERCENTILES)
             for (group, unit), counts in sorted(pooled(grouped).items())

@@ -97,6 +97,17 @@ def _padding_values(attributes: Row) -> NDArray[Any] | None:
     return np.array(rows)
 
 
+def frame_padding(attributes: Row, slices: int) -> NDArray[np.float64] | None:
+    """Return the range of padding as modality values, one row a slice; None where there is none.
+
+    Of a volume with modality LUTs padding is not told from its values.
+    """
+    if attributes.get("modality_lut"):
+        return None
+    padding = _padding_values(attributes)
+    return None if padding is None else np.broadcast_to(padding, (slices, 2)).astype(np.float64)
+
+
 def _rescaled(padding: list[int] | None, rescale: list[float] | None) -> tuple[float, float]:
     if padding is None:
         return np.inf, -np.inf  # no value lies between

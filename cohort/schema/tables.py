@@ -276,13 +276,30 @@ HISTOGRAMS = Table(
         Column(
             "view",
             "string",
-            "all values; >VALUE, otsu or LOW..HIGH: part of them; p1-p99: MR on the scale of each volume; suvbw: PET as standardised uptake values",
+            "all values; >VALUE, otsu, LOW..HIGH or label N: part of them; p1-p99: MR on the scale of each volume; suvbw: PET as standardised uptake values",
         ),
         Column("value_low", "float64", "Lower edge"),
         Column("value_high", "float64", "Upper edge"),
         Column("count", "int64", "Values in the bin"),
     ),
 )
+
+LABELS = Table(
+    "labels",
+    "One row per label of a mask and image it lies on, or per mask whose labels cannot be counted; `cohort reduce --labels`",
+    (
+        Column("mask_volume_id", "string", "Volume that holds the labels", privacy=_I),
+        Column("image_volume_id", "string", "Volume whose values are counted", privacy=_I),
+        Column("linked_by", "string", "What links them: frame_of_reference, or name (NIfTI)"),
+        Column("reason", "string", "Why there is no label: no_image, geometry_differs, empty_mask, fractional, labels_not_whole or mask_not_3d"),
+        Column("label", "int64", "Value in the mask; of a binary DICOM segmentation the number of the segment"),
+        Column("voxels", "int64", "Voxels of the label"),
+        Column("volume_ml", "float64", "Their volume; null where a single slice has no thickness", unit="mL"),
+        Column("value_unit", "string", "Unit of the values of the image"),
+        *_MOMENTS,
+        *(Column(f"p{value}", "float64", f"Percentile {value}") for value in (5, 50, 95)),
+    ),
+)  # fmt: skip
 
 SPACING = Table(
     "spacing",
@@ -311,5 +328,5 @@ FINDINGS = Table(
 )
 
 TABLES: tuple[Table, ...] = (
-    MANIFEST, FILES, SERIES, VOLUMES, FRAMES, OUTCOMES, PARTIALS, STATISTICS, HISTOGRAMS, SPACING, FINDINGS,
+    MANIFEST, FILES, SERIES, VOLUMES, FRAMES, OUTCOMES, PARTIALS, STATISTICS, HISTOGRAMS, LABELS, SPACING, FINDINGS,
 )  # fmt: skip

@@ -39,6 +39,7 @@ _PLACES: dict[str, tuple[str, str]] = {
     "partials": ("statistics/partials", "ingest"),
     "statistics": ("statistics/volumes.parquet", "reduce"),
     "histograms": ("statistics/histograms.parquet", "reduce"),
+    "labels": ("statistics/labels.parquet", "reduce"),
     "spacing": ("statistics/spacing.parquet", "reduce"),
     "findings": ("findings.parquet", "check"),
 }
