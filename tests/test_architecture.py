@@ -29,6 +29,8 @@ OWNERS = {
     "pydicom": ("readers", "phantom"),
     "nibabel": ("readers", "phantom"),
     "isal": ("readers",),
+    "imagecodecs": ("readers",),
+    "PIL": ("readers",),
     "distributed": ("cluster",),
     "zarr": ("store",),
     "click": ("cli",),
