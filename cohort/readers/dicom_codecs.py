@@ -152,7 +152,7 @@ class EncapsulatedFrames:
             self._decoder, self.decoder = decoder_for(self._syntax, layout.stored)
         self._fragments: Fragments | None = None
         self._offset = int(row["pixel_offset"])
-        self._options = {option: row.get(name) for option, name in _OPTIONS.items()}
+        self._options: dict[str, Any] = {option: row.get(name) for option, name in _OPTIONS.items()}
         self._options |= {
             "bits_stored": layout.stored,
             "samples_per_pixel": layout.samples,
