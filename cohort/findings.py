@@ -47,6 +47,7 @@ KINDS: tuple[FindingKind, ...] = (
     FindingKind("PIX-TRUNCATED", _E, "file", "The pixel values are cut short; get the file again", _MEASUREMENT),
     FindingKind("PIX-MISSING", _W, "file", "An image by its header, without pixels: stripped, or cut there", _MEASUREMENT),
     FindingKind("PIX-UNDECODABLE", _E, "volume", "The pixels could not be decoded; see the reason", _MEASUREMENT),
+    FindingKind("PIX-NO-DECODER", _E, "volume", 'No decoder is installed for this compression; those of JPEG: pip install "cohort[fast]"', _MEASUREMENT),
     FindingKind("PIX-CONSTANT", _W, "volume", "All values are equal; the image carries nothing", _INFORMATIVE),
     FindingKind("PIX-NOT-FINITE", _W, "volume", "NaN or infinity among the values; left out of statistics", _MEASUREMENT),
     FindingKind("PIX-LIKE-LABELS", _I, "volume", "Few different whole values: perhaps a label map (a guess by the values)", _INFORMATIVE),

@@ -32,6 +32,8 @@ OWNERS = {
     "isal": ("readers",),
     "obstore": ("sources",),
     "boto3": ("sources",),
+    "imagecodecs": ("readers",),
+    "PIL": ("readers",),
     "distributed": ("cluster",),
     "zarr": ("store",),
     "click": ("cli",),

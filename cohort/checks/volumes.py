@@ -48,8 +48,10 @@ def check_volume(
         yield from _nifti(row, options)
     subject = row["volume_id"]
     if row["status"] != Status.OK:
-        crc = (row["reason"] or "").startswith("gzip_")
-        yield finding("NII-GZIP-CRC" if crc else "PIX-UNDECODABLE", subject, status=row["status"], reason=row["reason"])
+        codes = {"gzip_": "NII-GZIP-CRC", "no_decoder": "PIX-NO-DECODER"}
+        reason = row["reason"] or ""
+        code = next((code for start, code in codes.items() if reason.startswith(start)), "PIX-UNDECODABLE")
+        yield finding(code, subject, status=row["status"], reason=row["reason"])
     if row["Modality"] == "CT" and row["format"] == "dicom" and row["channels"] == 1 and row["value_unit"] == "unknown":
         yield finding("PIX-NOT-HU", subject)
     if statistics is None:

@@ -135,9 +135,19 @@ def inflate_beginning(
     RejectedError
         `*_too_large`, `*_truncated` or `*_damaged`.
     """
-    file.seek(start)
     kept, size = io.BytesIO(), 0
     kept.write(prefix)
+    for data in inflated_blocks(file, stream, limit, start):
+        size += len(data)
+        kept.write(data[: max(0, keep + len(prefix) - kept.tell())])
+    kept.seek(0)
+    return kept, size + len(prefix)
+
+
+def inflated_blocks(file: BinaryIO, stream: Stream, limit: int, start: int = 0) -> Iterator[bytes]:
+    """Yield what a stream inflates to, in blocks, to its end; see `inflate_beginning`."""
+    file.seek(start)
+    size = 0
     decompressor = igzip_lib.IgzipDecompressor(flag=stream.flag)
     try:
         while True:
@@ -155,11 +165,9 @@ def inflate_beginning(
             size += len(data)
             if size > limit:
                 raise RejectedError(f"{stream.name}_too_large")
-            kept.write(data[: max(0, keep + len(prefix) - kept.tell())])
+            yield data
     except igzip_lib.IsalError:  # type: ignore[misc]  # its stub takes the class for an instance
         raise RejectedError(f"{stream.name}_damaged") from None
-    kept.seek(0)
-    return kept, size + len(prefix)
 
 
 def key_of(*parts: str) -> str:

@@ -1,125 +1,158 @@
-"""Stored values of DICOM frames: read in place where they are native, decoded by pydicom where they are not."""
+"""Stored values of DICOM frames: read in place where they are native, decoded one by one where they are not.
+
+Nothing here holds more than a frame. What is gzipped or deflated as a whole is inflated once into a temporary file.
+"""
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING, Any, BinaryIO
+import tempfile
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
-import pydicom
 from pydicom.pixels.processing import apply_color_lut
-from pydicom.pixels.utils import pixel_array
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
+from cohort.config import MIB, ScanOptions
 from cohort.errors import RejectedError
-from cohort.readers.base import HEAD_BYTES, inflate, without_warnings
-from cohort.readers.dicom import MAGIC, lacks_preamble
+from cohort.readers import dicom
+from cohort.readers.base import DEFLATE, GZIP, HEAD_BYTES, Limits, inflated_blocks, without_warnings
+from cohort.readers.dicom_codecs import EncapsulatedFrames
+from cohort.readers.dicom_guard import Deflated, Guard
+from cohort.readers.dicom_native import NativeFrames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from cohort.readers.base import FrameReader
+    from cohort.readers.base import FrameReader, Row, Stream
 
-_IN_PLACE = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian), None)
-_PLAIN_COLOURS = ("MONOCHROME1", "MONOCHROME2", "RGB")
+_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, None)
+_SPOOLED_BYTES = 16 * MIB  # of an inflated object are held in memory; more goes to a temporary file
 
 
 def open_frames(file: BinaryIO, frame_row: Mapping[str, Any], gzip_limit: int) -> FrameReader:
-    """Choose how the frames of one object are read; takes over `file`."""
-    if _readable_in_place(frame_row):
-        return NativeFrames(file, frame_row)
-    return DecodedFrames(file, frame_row, gzip_limit)
+    """Choose how the frames of one object are read; takes over `file`.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        The object.
+    frame_row : mapping
+        A row of `frames`.
+    gzip_limit : int
+        Largest size, in bytes, to which an object is inflated.
+
+    Raises
+    ------
+    RejectedError
+        If its frames cannot be read, with the reason: `no_decoder: <syntax>`, `missing_attribute: <keyword>`...
+    """
+    try:
+        file, row = _plain(file, dict(frame_row), gzip_limit)
+        frames: FrameReader = (NativeFrames if row["TransferSyntaxUID"] in _NATIVE else EncapsulatedFrames)(file, row)
+        return (
+            PaletteFrames(frames, file, gzip_limit)
+            if row.get("PhotometricInterpretation") == "PALETTE COLOR"
+            else frames
+        )
+    except BaseException:
+        file.close()
+        raise
 
 
-def _readable_in_place(row: Mapping[str, Any]) -> bool:
-    return (
-        row["pixel_offset"] is not None
-        and row["pixel_length"] is not None
-        and row["TransferSyntaxUID"] in _IN_PLACE
-        and row["BitsAllocated"] in (8, 16, 32)
-        and row["PixelRepresentation"] in (0, 1)
-        and row["PhotometricInterpretation"] in _PLAIN_COLOURS
-        and ((row["SamplesPerPixel"] or 1) == 1 or row["PlanarConfiguration"] in (0, None))
-    )
+class PaletteFrames:
+    """Frames of indices into a palette, as RGB (PS3.3 section C.7.9.1).
 
+    Parameters
+    ----------
+    frames : FrameReader
+        Reads the indices.
+    file : BinaryIO
+        The object, whose header holds the palette.
+    limit : int
+        Most bytes of the header that are read.
+    """
 
-class NativeFrames:
-    """Frames that lie in the file as they are: little endian, uncompressed, colour by pixel."""
-
-    decoder = "native"
-
-    def __init__(self, file: BinaryIO, row: Mapping[str, Any]) -> None:
-        self._file = file
-        self._offset = int(row["pixel_offset"])
-        self._dtype = np.dtype(f"<{'i' if row['PixelRepresentation'] else 'u'}{row['BitsAllocated'] // 8}")
-        samples = int(row["SamplesPerPixel"] or 1)
-        shape = (int(row["Rows"]), int(row["Columns"]))
-        self._shape: tuple[int, ...] = shape if samples == 1 else (*shape, samples)
-        self._bytes = int(np.prod(self._shape)) * self._dtype.itemsize
-        unused = int(row["BitsAllocated"]) - int(row["BitsStored"] or row["BitsAllocated"])
-        self._unused_bits = unused if 0 < unused < int(row["BitsAllocated"]) else 0
+    def __init__(self, frames: FrameReader, file: BinaryIO, limit: int) -> None:
+        self._frames = frames
+        self.decoder = frames.decoder
+        file.seek(0)
+        origin = len(dicom.MAGIC) if dicom.lacks_preamble(file.read(HEAD_BYTES)) else 0
+        size = file.seek(0, 2)
+        with without_warnings():
+            self._header = dicom.parse(Guard(file, size, _limits(limit), origin), None)
 
     def read(self, frame: int) -> NDArray[np.generic]:
         """Return one frame."""
-        self._file.seek(self._offset + frame * self._bytes)
-        block = self._file.read(self._bytes)
-        if len(block) < self._bytes:
-            raise RejectedError("truncated_pixels")
-        values = np.frombuffer(block, self._dtype).reshape(self._shape)
-        if self._unused_bits:  # what stands in them is not part of the value (PS3.5 section 8.1.1)
-            values = values << self._unused_bits
-            values >>= self._unused_bits
-        return values
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-class DecodedFrames:
-    """Frames decoded by pydicom and its plug-ins; YBR becomes RGB, palettes are applied."""
-
-    decoder = f"pydicom {pydicom.__version__}"
-
-    def __init__(self, file: BinaryIO, row: Mapping[str, Any], gzip_limit: int) -> None:
-        self._file = inflate(file, gzip_limit) if row["container"] == "gzip" else file
-        self._row = row
-        with without_warnings():
-            self._dataset = _parsed(self._file)
-
-    def read(self, frame: int) -> NDArray[np.generic]:
-        """Return one frame; whatever a decoder throws becomes a reason."""
         with without_warnings():
             try:
-                values = pixel_array(self._dataset, index=frame)
-                if self._row["PhotometricInterpretation"] == "PALETTE COLOR":
-                    values = apply_color_lut(values, self._dataset)
-            except (KeyboardInterrupt, SystemExit, GeneratorExit):
-                raise
-            except BaseException as error:  # a decoder written in Rust panics past Exception
-                raise RejectedError(f"undecodable: {type(error).__name__}") from None
-        return np.asarray(values)
+                return np.asarray(apply_color_lut(self._frames.read(frame), self._header))
+            except (ValueError, AttributeError, KeyError) as error:
+                raise RejectedError(f"bad_palette: {type(error).__name__}") from None
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the object."""
+        self._frames.close()
 
 
-def _parsed(file: Any) -> pydicom.Dataset:
-    file.seek(0)
-    if lacks_preamble(file.read(HEAD_BYTES)):
-        file.seek(len(MAGIC))
-        file = io.BytesIO(file.read())
-    file.seek(0)
+def _plain(file: BinaryIO, row: Row, limit: int) -> tuple[BinaryIO, Row]:
+    """Return an object that is not compressed as a whole, and where its pixels lie in it."""
+    if row.get("container") == "gzip":
+        file = _spooled(file, GZIP, limit)
+        row |= {"container": None, "pixel_offset": None}
+    if row["TransferSyntaxUID"] == DeflatedExplicitVRLittleEndian:
+        size = file.seek(0, 2)
+        file.seek(0)
+        origin = len(dicom.MAGIC) if dicom.lacks_preamble(file.read(HEAD_BYTES)) else 0
+        try:
+            with without_warnings():
+                dicom.parse(Guard(file, size, _limits(limit), origin))
+        except Deflated as deflated:
+            file.seek(0)
+            start = deflated.start
+            file = _spooled(file, DEFLATE, limit, start, dicom.as_inflated(file.read(start)))
+        row |= {"TransferSyntaxUID": str(ExplicitVRLittleEndian), "pixel_offset": None}
+    if row["pixel_offset"] is None:
+        row |= _located(file, limit)
+    return file, row
+
+
+def _spooled(file: BinaryIO, stream: Stream, limit: int, start: int = 0, prefix: bytes = b"") -> BinaryIO:
+    """Inflate an object into a temporary file; closes the object."""
+    spool = tempfile.SpooledTemporaryFile(_SPOOLED_BYTES)  # noqa: SIM115 - closed with the frames
     try:
-        dataset = pydicom.dcmread(file, force=True)
-    except Exception as error:
-        raise RejectedError(f"unparsable_header: {type(error).__name__}") from None
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        # Without meta header the encoding that parsed the data set is the only one there can be (PS3.10 section 7.1).
-        implicit, little = dataset.original_encoding
-        syntaxes = {(True, True): "1.2", (False, True): "1.2.1", (False, False): "1.2.2"}
-        dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(f"1.2.840.10008.{syntaxes[bool(implicit), bool(little)]}")
-    return dataset
+        spool.write(prefix)
+        for block in inflated_blocks(file, stream, limit, start):
+            spool.write(block)
+    except BaseException:
+        spool.close()
+        raise
+    finally:
+        file.close()
+    return cast(BinaryIO, spool)
+
+
+def _located(file: BinaryIO, limit: int) -> Row:
+    """Return where the pixels of an object lie, by its header."""
+    from cohort.readers import dicom_walker
+
+    size = file.seek(0, 2)
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    try:
+        found = dicom_walker.walk_header(file, size, head)
+    except dicom_walker.Fallback:
+        found = dicom.read_header(file, size, head, _limits(limit))
+    if found.get("pixel_offset") is None:
+        raise RejectedError("truncated_pixels")
+    return {"pixel_offset": found["pixel_offset"], "pixel_length": found["pixel_length"]}
+
+
+def _limits(limit: int) -> Limits:
+    return Limits(limit, ScanOptions.header_limit_mib * MIB, ScanOptions.element_limit)
