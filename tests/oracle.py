@@ -29,7 +29,10 @@ def modality_values(path: Path, frame: int) -> tuple[np.ndarray, np.ndarray]:
     dataset = pydicom.dcmread(io.BytesIO(content), force=True)
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
-    stored = dataset.pixel_array
+    try:
+        stored = dataset.pixel_array
+    except RuntimeError:  # pydicom has no decoder of JPEG lossless
+        return values_by_simpleitk(path, dataset, frame)
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         stored = stored[frame]
     elif {"MOSAIC", "VFRAME"} & set(dataset.get("ImageType") or ()):
@@ -55,6 +58,18 @@ def modality_values(path: Path, frame: int) -> tuple[np.ndarray, np.ndarray]:
     if slope == 0:
         return stored, padding
     return stored.astype(np.float64) * slope + intercept, padding
+
+
+def values_by_simpleitk(path: Path, dataset: pydicom.Dataset, frame: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same of a frame that GDCM decodes and rescales; padding is known by its value after rescale."""
+    import SimpleITK
+
+    values = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))[frame]
+    padding = np.zeros(values.shape[:2], bool)
+    if dataset.get("PixelPaddingValue") is not None:
+        slope, intercept = dataset.get("RescaleSlope", 1), dataset.get("RescaleIntercept", 0)
+        padding = values == float(dataset.PixelPaddingValue) * float(slope) + float(intercept)
+    return values, padding
 
 
 def tile(dataset: pydicom.Dataset, mosaic: np.ndarray, number: int) -> np.ndarray:

@@ -69,6 +69,7 @@ def convention(volumes: pd.DataFrame, frames: pd.DataFrame, true: Any) -> str | 
         "whole slide: described, not read": bool((volumes["reason"] == "whole_slide").any()),
         "a mosaic is cut into its tiles, the empty ones left out": bool(frames["mosaic_grid"].notna().any()),
         "exact copies are set aside": bool((frames["role"] != "image").any()),
+        "SimpleITK applies no table of a modality LUT": "modality_lut" in set(volumes["value_source"]),
         "padding is left out": bool(volumes["padding_count"].sum()),
         "SimpleITK inverts MONOCHROME1": "MONOCHROME1" in photometric,
         "SimpleITK scales palettes to 8 bits": "PALETTE COLOR" in photometric,
