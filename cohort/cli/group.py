@@ -55,6 +55,11 @@ _HELP = {
     that both hold (leakage). S0001, V0001 and P0001 are numbers of the report of either run.
 
     What is printed has exact counts of patients and is private; the page of --html may be shared like the report.""",
+    "phi": """List the different values of every text attribute, for a person who looks for names in them.
+
+    The private counterpart of the report: never share what it prints. With each attribute stands what the Basic Profile
+    of DICOM (PS3.15 Annex E) does to it; what it would change comes first. After `cohort scan --all-headers` private
+    attributes and those in sequences are listed too.""",
     "export": """Write one volume as NIfTI: modality values as they are in Zarr, with the affine (RAS, mm).
 
     VOLUME_ID is that of `volumes`, its first digits, or the number of the report (V0001); `cohort show OUT --volumes`

@@ -70,3 +70,19 @@ def compare(a: Path, b: Path, html: Path | None, min_cell: int, as_json: bool) -
     if html is not None:
         comparing.write_page(html, comparing.render(found, min_cell))
         say(f"{html} may be shared")
+
+
+@command("phi")
+@run_folder_argument
+@click.option("--most", type=click.IntRange(1), default=20, show_default=True, help="Values printed per attribute.")
+@json_option
+@debug_option
+def phi(out: Path, most: int, as_json: bool) -> None:
+    """List texts of headers."""
+    from cohort import phi as texts
+    from cohort.store import RunFolder
+
+    found = texts.review(RunFolder(out))
+    click.echo(json.dumps(found, indent=1, sort_keys=True) if as_json else texts.as_text(found, most), nl=as_json)
+    if not found["all_headers"]:
+        say("only attributes of the tables; scan with --all-headers to see those in sequences and private ones too")
