@@ -6,6 +6,7 @@ A YAML file has the same names: one section per stage, and `modality` beside the
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MIB = 1024 * 1024
+
+_LIBRARIES_MIB = 400  # a worker that has imported everything, and one part of a table
 
 
 @dataclass(frozen=True)
@@ -174,22 +177,98 @@ class ReportOptions:
 
 
 @dataclass(frozen=True)
+class SlurmOptions:
+    """What a job of SLURM asks for, where `scheduler` is `slurm`.
+
+    Parameters
+    ----------
+    queue, account : str or None
+        Partition and account; None: those of the user.
+    walltime : str
+        Longest time of a job, `HH:MM:SS`. What it had not finished is done by others, or by the same command again.
+    job_workers : int
+        Worker processes of a job, one core each.
+    memory_gib : int
+        Memory of a worker.
+    interface : str or None
+        Network interface between the nodes, e.g. `ib0`.
+    scratch, logs : str or None
+        Folder on the nodes for what workers spill; folder for the output of the jobs.
+    shared : str or None
+        Folder that all nodes see, for the certificates of the run; None: `~/.cohort`.
+    directives, prologue : tuple of str
+        Further `#SBATCH` options, and shell lines before the worker.
+    """
+
+    queue: str | None = None
+    account: str | None = None
+    walltime: str = "04:00:00"
+    job_workers: int = 1
+    memory_gib: int = 4
+    interface: str | None = None
+    scratch: str | None = None
+    logs: str | None = None
+    shared: str | None = None
+    directives: tuple[str, ...] = ()
+    prologue: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class KubernetesOptions:
+    """What the pods are made from, where `scheduler` is `kubernetes`.
+
+    Parameters
+    ----------
+    image : str or None
+        Image with the same cohort as here.
+    name, namespace : str
+        Of the DaskCluster.
+    memory_gib : int
+        Memory of a worker; each is a pod of one core.
+    volumes : tuple of str
+        Claims and where they are mounted, `CLAIM:/PATH` or `CLAIM:/PATH:ro`: the same paths as here.
+    secret : str or None
+        Secret whose entries become the environment of the workers: credentials of a bucket.
+    """
+
+    image: str | None = None
+    name: str = "cohort"
+    namespace: str = "default"
+    memory_gib: int = 4
+    volumes: tuple[str, ...] = ()
+    secret: str | None = None
+
+
+@dataclass(frozen=True)
 class ClusterOptions:
     """Where the work runs; never changes a result.
 
     Parameters
     ----------
     scheduler : str or None
-        `local`, `threads`, `sync` or the address of a Dask scheduler. None: Dask's own configuration, else `local`.
+        `local`, `threads`, `sync`, `slurm`, `kubernetes` or the address of a Dask scheduler. None: Dask's own
+        configuration, else `local`.
     scheduler_file : str or None
         File written by `dask scheduler --scheduler-file`.
     workers : int or None
-        Processes of the local cluster; None: one per core.
+        Worker processes that are started: local ones, by default one per core that the memory has room for; those of
+        SLURM and Kubernetes, which have no default.
+    insecure : bool
+        Allow plain TCP beyond this machine.
+    tls_ca, tls_cert, tls_key : str or None
+        Files in PEM for an address `tls://`: the authority that signed both ends, and the certificate and key of this
+        end. None: those of Dask's own configuration (`distributed.comm.tls`).
     """
 
     scheduler: str | None = None
     scheduler_file: str | None = None
     workers: int | None = None
+    insecure: bool = False
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    slurm: SlurmOptions = SlurmOptions()
+    kubernetes: KubernetesOptions = KubernetesOptions()
 
 
 @dataclass(frozen=True)
@@ -215,12 +294,27 @@ class Config:
         """Return plain data: what YAML would hold."""
         return dataclasses.asdict(self)
 
+    def task_mib(self) -> int:
+        """Return the memory in MiB that a worker should have for one task.
+
+        That is the libraries, and a batch of pixels as it is read, decoded and compressed.
+        """
+        batch = 4 * math.ceil(max(self.ingest.batch_mib, self.ingest.chunk_mib)) if self.ingest.pixels else 0
+        return _LIBRARIES_MIB + batch
+
     def with_options(self, section: str, **changes: Any) -> Config:
         """Return a copy with options of one section replaced; a value of None leaves the option as it is."""
         given = {name: value for name, value in changes.items() if value is not None}
         return dataclasses.replace(
             self, **{section: _build(type(getattr(self, section)), getattr(self, section), given, section)}
         )
+
+
+def as_yaml(data: Mapping[str, Any]) -> str:
+    """Return plain data as YAML, its keys in their order."""
+    import yaml
+
+    return str(yaml.safe_dump(data, sort_keys=False, default_flow_style=False))
 
 
 def load_config(path: Path) -> Config:

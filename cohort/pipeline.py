@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import stat
 import time
 from contextlib import contextmanager
 from functools import partial
@@ -13,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cohort import isolation, schema
-from cohort.cluster import connect, ignore
+from cohort.cluster import Needs, check_workers, connect, ignore, plan
 from cohort.config import MIB, Config, config_from
 from cohort.errors import OutputError, RunError, SourceError
-from cohort.sources import ArchiveLimits, open_sources
+from cohort.sources import ArchiveLimits, open_source, open_sources
 from cohort.store import RunFolder, inputs_of
 
 if TYPE_CHECKING:
@@ -102,17 +103,35 @@ def stage(
     **options
         Further arguments of the stage, such as `from_voxels` of `reduce`.
     """
-    folder = RunFolder(Path(out))
+    folder = RunFolder(Path(out).absolute())  # workers may be in another folder
     folder.check_opened()
     known = stored_config(folder)
     chosen = config or known
     upstream = _RESULT_SECTIONS[: _RESULT_SECTIONS.index(name)]
     _refuse_differences(folder, known, chosen, upstream)
     check_options(chosen)
-    with connect(chosen.cluster):
-        _record_start(folder, chosen, folder.info().get("sources", []))
+    roots = folder.info().get("sources", [])
+    with connect(chosen.cluster, chosen.task_mib(), progress) as client:
+        check_workers(client, _needs(folder, chosen, roots))
+        _record_start(folder, chosen, roots)
         _timed(folder, name, lambda: _STAGES[name](folder, chosen, progress, **options))
     return folder.info()
+
+
+def dry_run(
+    sources: Sequence[str], out: str | Path, config: Config | None = None, *,
+    from_file: str | None = None, restart: bool = False,
+) -> str:  # fmt: skip
+    """Check a call of `run` as far as it goes without a worker, and say where the work would run; nothing is written.
+
+    Raises
+    ------
+    MisuseError
+        If the call cannot be carried out as given.
+    """
+    chosen = config or Config()
+    _check(sources, RunFolder(Path(out).absolute()), chosen, from_file=from_file, restart=restart)
+    return plan(chosen.cluster, chosen.task_mib())
 
 
 def check_options(config: Config) -> None:
@@ -140,9 +159,10 @@ def _from_source(
     progress: Progress,
     retry_quarantined: bool = False,
 ) -> dict[str, Any]:
-    folder = RunFolder(Path(out))
+    folder = RunFolder(Path(out).absolute())
     sources = _check(roots, folder, config, from_file=from_file, restart=restart)
-    with connect(config.cluster):
+    with connect(config.cluster, config.task_mib(), progress) as client:
+        check_workers(client, _needs(folder, config, [source.root for source in sources]))
         if restart and folder.info():
             folder.clear()
         folder.sweep()
@@ -155,6 +175,33 @@ def _from_source(
                 extra = {"retry_quarantined": retry_quarantined} if name == "ingest" else {}
                 _timed(folder, name, partial(_STAGES[name], folder, config, progress, **extra))
     return folder.info()
+
+
+def _needs(folder: RunFolder, config: Config, roots: Sequence[str]) -> Needs:
+    """Return what every worker must have, each root with one object of it as this process sees it."""
+    seen = [(root, _glimpse(root)) for root in roots]
+    return Needs(("cohort", *_LIBRARIES), config.task_mib(), folder.path, partial(_unseen, seen))
+
+
+def _glimpse(root: str) -> int | None:
+    """Return what tells a root on disk from another under the same path; a bucket is the same from everywhere."""
+    if "://" in root:
+        first = next(iter(open_source(root).list(_alone)), None)
+        return None if first is None else first.size
+    found_in = Path(root)
+    found = found_in.stat()
+    return found.st_size if stat.S_ISREG(found.st_mode) else sum(1 for _ in found_in.iterdir())
+
+
+def _unseen(seen: Sequence[tuple[str, int | None]]) -> str | None:
+    """Run on a worker: return the first root that does not look as it should, None where all do."""
+    for root, glimpse in seen:
+        try:
+            if _glimpse(root) != glimpse:
+                return root
+        except (OSError, SourceError):
+            return root
+    return None
 
 
 def _check(

@@ -72,6 +72,9 @@ class _Drawing:
         self._tasks: dict[str, tuple[TaskID, _Clock]] = {}
 
     def __call__(self, step: Step) -> None:
+        if step.note:
+            self._bars.console.print(step.note, highlight=False)
+            return
         if step.stage not in self._tasks:
             self._tasks[step.stage] = (self._bars.add_task(step.stage, total=step.total, rate=""), _Clock())
         task, clock = self._tasks[step.stage]
@@ -86,6 +89,9 @@ class _PlainLines:
         self._last: dict[str, float] = {}
 
     def __call__(self, step: Step) -> None:
+        if step.note:
+            sys.stderr.write(f"{step.note}\n")
+            return
         clock = self._clocks.setdefault(step.stage, _Clock())
         now = time.monotonic()
         due = now - self._last.setdefault(step.stage, now) >= _PLAIN_SECONDS

@@ -35,6 +35,8 @@ OWNERS = {
     "imagecodecs": ("readers",),
     "PIL": ("readers",),
     "distributed": ("cluster",),
+    "dask_jobqueue": ("cluster",),
+    "dask_kubernetes": ("cluster",),
     "zarr": ("store",),
     "click": ("cli",),
     "rich": ("progress", "listing"),

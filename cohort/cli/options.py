@@ -15,15 +15,20 @@ config_option = click.option(
     help="Options from a YAML file; see configs/laptop.yaml. Options given here win over it.",
 )  # fmt: skip
 scheduler_option = click.option(
-    "--scheduler", metavar="local|threads|sync|ADDRESS",
+    "--scheduler", metavar="local|threads|sync|slurm|kubernetes|ADDRESS",
     help="Where the work runs: processes on this machine (local, the default), threads of this process, this thread "
-    "alone (sync), or a Dask scheduler, e.g. tcp://host:8786. The results are the same.",
+    "alone (sync), jobs of SLURM, pods of Kubernetes (see configs/), or a Dask scheduler, e.g. tls://host:8786. The "
+    "results are the same.",
 )  # fmt: skip
 scheduler_file_option = click.option(
     "--scheduler-file", metavar="FILE", help="File written by `dask scheduler --scheduler-file`."
 )
 workers_option = click.option(
-    "--workers", type=int, metavar="N", help="Processes of the local cluster. [default: one per core]"
+    "--workers", type=int, metavar="N",
+    help="Worker processes to start. [default: local ones, one per core that the memory has room for]",
+)  # fmt: skip
+insecure_option = click.option(
+    "--insecure", is_flag=True, default=None, help="Allow plain TCP to a scheduler on another machine."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
@@ -91,7 +96,15 @@ def scan_options(command: Any) -> Any:
 
 def computing(command: Any) -> Any:
     """Add the options of every command that computes."""
-    options = (config_option, scheduler_option, scheduler_file_option, workers_option, json_option, debug_option)
+    options = (
+        config_option,
+        scheduler_option,
+        scheduler_file_option,
+        workers_option,
+        insecure_option,
+        json_option,
+        debug_option,
+    )
     return functools.reduce(lambda found, option: option(found), reversed(options), command)
 
 
@@ -111,4 +124,4 @@ def configured(config_file: Path | None, cluster: dict[str, Any], **sections: di
 
 def cluster_options(options: dict[str, Any]) -> dict[str, Any]:
     """Take the section `cluster` out of the options of a command."""
-    return {name: options.pop(name) for name in ("scheduler", "scheduler_file", "workers")}
+    return {name: options.pop(name) for name in ("scheduler", "scheduler_file", "workers", "insecure")}

@@ -42,6 +42,9 @@ from cohort.config import load_config
 )
 @restart_option
 @retry_option
+@click.option(
+    "--dry-run", is_flag=True, help="Check the call, say where the work would run (the job script, the manifest), stop."
+)
 @computing
 def run(
     sources: tuple[str, ...],
@@ -50,6 +53,7 @@ def run(
     as_json: bool,
     restart: bool,
     retry_quarantined: bool,
+    dry_run: bool,
     **options: Any,
 ) -> None:
     """Go the whole way."""
@@ -62,6 +66,9 @@ def run(
         ingest={"pixels": False if options["no_pixels"] else None},
         reduce={"group_by": options["group_by"] or None},
     )
+    if dry_run:
+        click.echo(pipeline.dry_run(sources, out, config, from_file=options["from_file"], restart=restart))
+        return
     with progress_bar() as progress:
         info = pipeline.run(
             sources,

@@ -1,0 +1,163 @@
+"""Before work: all workers have the same versions, see source and OUT, and have the memory that a task may need."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cohort.config import MIB
+from cohort.errors import OutputError, SchedulerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from distributed import Client
+
+_PROBE_SECONDS = 5.0  # for which a shared folder may hide a new file: NFS remembers what a folder held
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What every worker must have.
+
+    Parameters
+    ----------
+    libraries : sequence of str
+        Distributions whose versions shape a result, `cohort` among them.
+    task_mib : int
+        Memory that one task may need.
+    out : Path
+        The run folder, or where it will be.
+    look : callable
+        Run on the worker: None where it sees every source as this process does, else the root that it does not.
+    """
+
+    libraries: Sequence[str]
+    task_mib: int
+    out: Path
+    look: Callable[[], str | None]
+
+
+def check_workers(client: Client | None, needs: Needs) -> None:
+    """Look at every worker that is there.
+
+    Raises
+    ------
+    SchedulerError
+        For the first worker that lacks something: its address, what it lacks and what to do. Nothing stays written.
+    """
+    if client is None:
+        return
+    _check_memory(client, needs.task_mib)
+    if _is_local(client):
+        return
+    _check_versions(client, needs.libraries)
+    for worker, root in _answers(client, needs.look).items():
+        if root is not None:
+            raise SchedulerError(
+                f"worker {worker} does not see {root} as this machine does; mount it there under the same path, or "
+                "name a bucket with the credentials in the environment of the workers"
+            )
+    _check_out(client, needs.out)
+
+
+def _is_local(client: Client) -> bool:
+    """Tell whether the workers are processes that this one started: same machine, same environment."""
+    from distributed import LocalCluster
+
+    return isinstance(client.cluster, LocalCluster)
+
+
+def _check_memory(client: Client, task_mib: int) -> None:
+    for address, worker in client.scheduler_info(n_workers=-1)["workers"].items():
+        room = worker["memory_limit"] // max(1, worker["nthreads"])
+        if 0 < room < task_mib * MIB:  # 0 is no limit
+            raise SchedulerError(
+                f"worker {address} has {room // MIB:,} MiB for each of its {worker['nthreads']} threads, a task may "
+                f"need {task_mib:,}; start fewer or larger workers, or lower ingest.batch_mib"
+            )
+
+
+# -- versions ----------------------------------------------------------------------------------------------
+
+
+def _check_versions(client: Client, libraries: Sequence[str]) -> None:
+    own = _versions(libraries)
+    for worker, theirs in _answers(client, partial(_versions, libraries)).items():
+        for name, here in own.items():
+            if theirs[name] != here:
+                raise SchedulerError(
+                    f"worker {worker} has {name} {theirs[name] or 'not installed'}, this machine has "
+                    f"{here or 'it not installed'}; use the same environment on all machines"
+                )
+
+
+def _versions(libraries: Sequence[str]) -> dict[str, str | None]:
+    found: dict[str, str | None] = {"python": ".".join(platform.python_version_tuple()[:2])}
+    for name in libraries:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _answers(client: Client, function: Callable[[], Any]) -> Mapping[str, Any]:
+    """Run a function on every worker; one that cannot even load it has no such `cohort`."""
+    answers: dict[str, Any] = client.run(function, on_error="return")
+    for worker, answer in answers.items():
+        if isinstance(answer, BaseException):
+            if isinstance(answer, ImportError | AttributeError):
+                raise SchedulerError(
+                    f"worker {worker} has no cohort, or another version of it; use the same environment on all machines"
+                )
+            raise SchedulerError(
+                f"worker {worker} cannot be asked ({type(answer).__name__}); is it in the same environment?"
+            )
+    return answers
+
+
+# -- OUT ---------------------------------------------------------------------------------------------------
+
+
+def _check_out(client: Client, out: Path) -> None:
+    """Put a file where OUT is or will be, and let every worker read it and write one beside it."""
+    base = next(path for path in (out, *out.absolute().parents) if path.is_dir())
+    probe = base / f".cohort-probe-{os.urandom(8).hex()}"
+    try:
+        probe.mkdir()
+    except OSError as error:
+        raise OutputError(f"cannot write to {base}: {error.strerror}; name another OUT with -o") from None
+    try:
+        (probe / "here").touch()
+        for worker, fault in _answers(client, partial(_fault_of, os.fspath(probe.absolute()))).items():
+            if fault is not None:
+                raise SchedulerError(
+                    f"worker {worker} {fault} {out}; OUT must be in a folder that all machines share under one path"
+                )
+    finally:
+        for path in [*probe.iterdir()]:
+            path.unlink(missing_ok=True)
+        probe.rmdir()
+
+
+def _fault_of(probe: str) -> str | None:
+    """Run on a worker: return what is wrong with the folder of the probe, None where nothing is."""
+    deadline = time.monotonic() + _PROBE_SECONDS
+    while not (Path(probe) / "here").exists():
+        if time.monotonic() > deadline:
+            return "does not see"
+        time.sleep(0.2)
+    written = Path(probe) / os.urandom(8).hex()
+    try:
+        written.touch()
+        written.unlink()
+    except OSError:
+        return "cannot write to"
+    return None

@@ -1,0 +1,70 @@
+"""Run the partitions of a bag on the ambient scheduler, a bounded number of them at a time."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from cohort.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import dask.bag
+    from distributed import Client
+
+IN_PROCESS = {"sync": "synchronous", "synchronous": "synchronous", "threads": "threads"}
+"""Names of the schedulers that need no other process, and Dask's names for them."""
+
+
+def completed(bag: dask.bag.Bag) -> Iterator[Any]:
+    """Run a bag and yield the results of its partitions as they are done, in any order.
+
+    Parameters
+    ----------
+    bag : Bag
+        Every partition must give a list; its items are yielded. Results should be small: counters, names.
+
+    Raises
+    ------
+    RunError
+        If a worker was lost more often than Dask retries.
+    """
+    import dask
+
+    partitions = bag.to_delayed()
+    client = _ambient_client()
+    if client is not None:
+        yield from _from_workers(client, partitions)
+        return
+    batch = 4 * (os.cpu_count() or 1)
+    for start in range(0, len(partitions), batch):
+        for results in dask.compute(*partitions[start : start + batch]):
+            yield from results
+
+
+def _ambient_client() -> Client | None:
+    import dask
+
+    if dask.config.get("scheduler", None) in IN_PROCESS.values():
+        return None
+    from distributed import get_client
+
+    try:
+        return get_client()
+    except ValueError:
+        return None
+
+
+def _from_workers(client: Client, partitions: list[Any]) -> Iterator[Any]:
+    from distributed import KilledWorker, as_completed
+
+    futures = client.compute(partitions, retries=2)
+    try:
+        for future in as_completed(futures):
+            yield from future.result()
+            future.release()
+    except KilledWorker:
+        raise RunError("a worker died several times on the same work; run the same command again to go on") from None
+    finally:
+        client.cancel(futures)

@@ -1,0 +1,86 @@
+"""Workers as jobs of SLURM, by dask-jobqueue (the extra `hpc`)."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from cohort.errors import SchedulerError
+
+if TYPE_CHECKING:
+    from cohort.config import ClusterOptions
+
+
+def slurm_cluster(options: ClusterOptions) -> Any:
+    """Start a scheduler in this process and submit the jobs.
+
+    Unless `insecure` is set, scheduler, workers and this process talk TLS with certificates made for this run alone.
+
+    Raises
+    ------
+    SchedulerError
+        If the extra is missing, the number of workers is not given, or SLURM does not take the jobs.
+    """
+    _check(options)
+    from dask_jobqueue import SLURMCluster
+
+    encrypted = {} if options.insecure else {"security": True, "shared_temp_directory": _shared_folder(options)}
+    try:
+        cluster = SLURMCluster(
+            scheduler_options={"dashboard_address": ":0"}, silence_logs=50, **encrypted, **_job(options)
+        )
+        cluster.scale(options.workers)
+    except (OSError, RuntimeError, ImportError) as error:
+        raise SchedulerError(
+            f"SLURM does not take the jobs ({type(error).__name__}); does sbatch work on this machine? "
+            "See the script with --dry-run"
+        ) from None
+    return cluster
+
+
+def describe_jobs(options: ClusterOptions) -> str:
+    """Return the script of one job, and how many there would be; nothing is submitted."""
+    _check(options)
+    from dask_jobqueue.slurm import SLURMJob
+
+    protocol = "tcp" if options.insecure else "tls"
+    script = SLURMJob(scheduler=f"{protocol}://SCHEDULER:PORT", name="cohort", **_job(options)).job_script()
+    jobs = -(-(options.workers or 0) // options.slurm.job_workers)
+    return f"{options.workers} workers in {jobs} jobs of SLURM, each:\n{script.rstrip()}"
+
+
+def _check(options: ClusterOptions) -> None:
+    if options.workers is None:
+        raise SchedulerError("--scheduler slurm needs a number of workers; give --workers N")
+    try:
+        import dask_jobqueue  # noqa: F401
+    except ImportError:
+        raise SchedulerError("--scheduler slurm needs an extra: pip install 'cohort[hpc]'") from None
+
+
+def _job(options: ClusterOptions) -> dict[str, Any]:
+    """Return what a job asks for: one core a worker process."""
+    asked = options.slurm
+    return {
+        "job_name": "cohort",
+        "queue": asked.queue,
+        "account": asked.account,
+        "walltime": asked.walltime,
+        "cores": asked.job_workers,
+        "processes": asked.job_workers,
+        "memory": f"{asked.memory_gib * asked.job_workers}GiB",
+        "interface": asked.interface,
+        "local_directory": asked.scratch,
+        "log_directory": asked.logs,
+        "job_extra_directives": list(asked.directives),
+        "job_script_prologue": list(asked.prologue),
+    }
+
+
+def _shared_folder(options: ClusterOptions) -> str:
+    """Return the folder that all nodes see, where the certificates of a run are put for its jobs."""
+    from pathlib import Path
+
+    folder = Path(options.slurm.shared or "~/.cohort").expanduser()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return os.fspath(folder)
