@@ -3,6 +3,7 @@
 COMMANDS = {
     "run": "Go the whole way: from folders of images to tables, Zarr and a report.",
     "show": "Summarise a run in the terminal.",
+    "verify": "Check that every result is whole and that the tables agree.",
     "export": "Write one volume as NIfTI.",
     "demo": "Make a phantom cohort, run everything over it, say where the report is.",
     "scan": "List the sources and read every header.",

@@ -48,6 +48,12 @@ _HELP = {
     With --volumes, list the volumes instead: size, slices x time points, spacing (row x column x slice), and whether
     each is a regular grid or why not. V0001 and S0001 are the volumes and series of the report; --json has all columns.
     The list is private: volume ids can be linked to the images.""",
+    "verify": """Check a run: every file against the SHA-256 of its commit, every image in Zarr against its own, tables
+    against each other (rows, keys, every voxel counted). Nothing is written, and a run under way is not disturbed.
+
+    Exit status 0 and one line when all is whole; 3 and a list when something is wrong. `cohort run` as before makes
+    again whatever is missing or damaged. What only --deep can see, a changed bit inside of a chunk, it makes again
+    after --repair.""",
     "export": """Write one volume as NIfTI: modality values as they are in Zarr, with the affine (RAS, mm).
 
     VOLUME_ID is that of `volumes`, its first digits, or the number of the report (V0001); `cohort show OUT --volumes`
