@@ -18,7 +18,7 @@ LAYERS = (
     ("report",),
     ("pipeline", "cohort"),
     ("demonstration", "summary", "progress"),
-    ("listing", "bench"),
+    ("listing", "bench", "verdict"),
     ("export",),
     ("cli",),
     ("__init__", "__main__"),

@@ -1,6 +1,7 @@
 """The command line: one command, one call.
 
-stdout is data, stderr is talk. Exit status: 0 done, 1 failed, 2 misuse (nothing written), 130 interrupted.
+stdout is data, stderr is talk. Exit status: 0 done, 1 failed, 2 misuse (nothing written), 3 done, but
+`--fail-on` was met, 130 interrupted.
 """
 
 from __future__ import annotations
