@@ -15,7 +15,7 @@ LAYERS = (
     ("schema", "config", "geometry", "counting", "findings"),
     ("sources", "readers", "store", "cluster", "values", "isolation"),
     ("headers", "volumes", "ingest", "reductions", "checks", "phantom"),
-    ("report",),
+    ("report", "verify", "provenance"),
     ("pipeline", "cohort"),
     ("demonstration", "summary", "progress"),
     ("listing", "bench", "compare", "phi"),

@@ -60,6 +60,12 @@ _HELP = {
     The private counterpart of the report: never share what it prints. With each attribute stands what the Basic Profile
     of DICOM (PS3.15 Annex E) does to it; what it would change comes first. After `cohort scan --all-headers` private
     attributes and those in sequences are listed too.""",
+    "verify": """Check a run: every file against the SHA-256 of its commit, every image in Zarr against its own, tables
+    against each other (rows, keys, every voxel counted). Nothing is written, and a run under way is not disturbed.
+
+    Exit status 0 and one line when all is whole; 3 and a list when something is wrong. `cohort run` as before makes
+    again whatever is missing or damaged. What only --deep can see, a changed bit inside of a chunk, it makes again
+    after --repair.""",
     "export": """Write one volume as NIfTI: modality values as they are in Zarr, with the affine (RAS, mm).
 
     VOLUME_ID is that of `volumes`, its first digits, or the number of the report (V0001); `cohort show OUT --volumes`
