@@ -142,11 +142,14 @@ def dry_run(
 
 def check_options(config: Config) -> None:
     """Raise ConfigError for attributes and views asked for that do not exist."""
+    from cohort import checks
     from cohort.readers import asked_columns
     from cohort.reductions import check_groupings, views_of
 
+    asked = [column.name for column in asked_columns(config.scan)]
     views_of(config.reduce)
-    check_groupings(config.reduce.group_by, (column.name for column in asked_columns(config.scan)))
+    check_groupings(config.reduce.group_by, asked)
+    checks.check_options(config.check, asked)
 
 
 def stored_config(folder: RunFolder) -> Config:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
+import killing
 import pyarrow.parquet as pq
 from damage import damage_of, make_images, undetected, write_nifti
 from running import config_with
@@ -86,7 +87,32 @@ def _flips(folder: Path, runs: int, seed: int) -> bool:
     return not missed and not inputs.unseen
 
 
-_SOAKS: dict[str, Callable[[Path, int, int], bool]] = {"flips": _flips}
+def _kills(folder: Path, runs: int, seed: int) -> bool:
+    return _told(killing.kills(folder, killing.mixed(runs, seed), seed, _tell), "kills", seed)
+
+
+def _writes(folder: Path, runs: int, seed: int) -> bool:
+    return _told(killing.kills(folder, ["writing"] * runs, seed, _tell), "kill -9 while writing", seed)
+
+
+def _tell(fault: killing.Fault) -> None:
+    click.echo(f"  {fault.kind} at {fault.moment:.2f} s: {fault.wrong or 'identical'}", err=True)
+
+
+def _told(faults: list[killing.Fault], what: str, seed: int) -> bool:
+    click.echo(f"{what}: {len(faults)} runs, seed {seed}")
+    for kind in sorted({fault.kind for fault in faults}):
+        of_kind = [fault for fault in faults if fault.kind == kind]
+        struck, resumed = sum(fault.struck for fault in of_kind), sum(fault.resumed for fault in of_kind)
+        wrong = sum(bool(fault.wrong) for fault in of_kind)
+        click.echo(f"  {kind}: {len(of_kind)} runs, {struck} struck, {resumed} went on in a second run, {wrong} wrong")
+    for fault in faults:
+        if fault.wrong:
+            click.echo(f"  wrong: {fault.kind} at {fault.moment:.2f} s: {fault.wrong}")
+    return not any(fault.wrong for fault in faults)
+
+
+_SOAKS: dict[str, Callable[[Path, int, int], bool]] = {"flips": _flips, "kills": _kills, "writes": _writes}
 
 
 def main() -> int:

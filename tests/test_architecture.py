@@ -18,7 +18,7 @@ LAYERS = (
     ("report", "verify", "provenance"),
     ("pipeline", "cohort"),
     ("demonstration", "summary", "progress"),
-    ("listing", "bench", "compare", "phi"),
+    ("listing", "bench", "compare", "phi", "verdict"),
     ("export",),
     ("cli",),
     ("__init__", "__main__"),

@@ -1,7 +1,7 @@
 """The command line: one command, one call.
 
-stdout is data, stderr is talk. Exit status: 0 done, 1 failed, 2 misuse (nothing written), 3 `verify` found something
-wrong, 130 interrupted (resumable).
+stdout is data, stderr is talk. Exit status: 0 done, 1 failed, 2 misuse (nothing written), 3 done, but `--fail-on` was
+met or `verify` found something wrong, 130 interrupted (resumable).
 """
 
 from __future__ import annotations

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 MOST_LINES = 20
 """Rows of a table in the terminal; `--json` has all."""
 
+FEWEST = 5
+"""Patients a side with which a drift can be told from chance: 2 of the 252 ways to part 5 + 5 are as extreme."""
+
 Row = dict[str, Any]
 
 
@@ -63,7 +66,9 @@ def verdict(row: Row) -> str:
     """Return what a row of `drift` says in a word or three."""
     if row["drifted"]:
         return "drift"
-    return "stable" if row["p_value"] is None else "too few to tell"
+    if row["p_value"] is None:
+        return "stable"
+    return "too few to tell" if min(row["patients_a"], row["patients_b"]) < FEWEST else "within chance"
 
 
 def series_sentence(found: Row) -> str:

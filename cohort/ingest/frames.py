@@ -190,8 +190,8 @@ def state_of(file: BinaryIO) -> State | None:
 
 
 def check_unchanged(file: BinaryIO, before: State | None) -> None:
-    """Raise RejectedError where a file has been written to since; what was inflated whole is closed by then."""
-    if not file.closed and state_of(file) != before:
+    """Raise RejectedError where a file has been written to since."""
+    if state_of(file) != before:
         raise RejectedError("changed")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from cohort.counting import ALL
 from cohort.schema import Status
 from cohort.verify.problem import INCONSISTENT, Problem
 
@@ -176,8 +177,9 @@ def _reduce(run: RunFolder) -> Iterator[str]:
     values = sum(row["count"] for row in statistics)
     yield from _differs("values in statistics", values, counts["values"])
     groups: Counter[str] = Counter()
-    for row in run.read("histograms", ["group_by", "count"]).to_pylist():
-        groups[row["group_by"]] += row["count"]
+    for row in run.read("histograms", ["group_by", "view", "count"]).to_pylist():
+        if row["view"] == ALL:  # other views are parts of the values, or the values on another scale
+            groups[row["group_by"]] += row["count"]
     for name, total in groups.items():
         yield from _differs(f"values in the histograms by {name}", total, values)
 

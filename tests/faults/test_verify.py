@@ -58,6 +58,12 @@ def test_a_whole_run_has_no_problem(made: Path, deep: bool) -> None:
     assert verify(RunFolder(made / "out"), deep=deep) == []
 
 
+def test_a_run_of_every_kind_of_image_has_no_problem(run_out: Path) -> None:
+    """MR and PET have histograms on other scales beside those of their values."""
+    assert set(RunFolder(run_out).read("histograms", ["view"])["view"].to_pylist()) > {"all"}
+    assert verify(RunFolder(run_out)) == []
+
+
 DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
     "manifest": ("manifest/*.parquet", flip),
     "files": ("files/*.parquet", cut),
