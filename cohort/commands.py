@@ -3,6 +3,9 @@
 COMMANDS = {
     "run": "Go the whole way: from folders of images to tables, Zarr and a report.",
     "show": "Summarise a run in the terminal.",
+    "compare": "Tell what came, went and drifted between two runs, and what both hold.",
+    "phi": "List what headers say in words, for a person who looks for names. Private.",
+    "verify": "Check that every result is whole and that the tables agree.",
     "export": "Write one volume as NIfTI.",
     "demo": "Make a phantom cohort, run everything over it, say where the report is.",
     "scan": "List the sources and read every header.",

@@ -151,10 +151,57 @@ class CheckOptions:
         round to 0.01 mm.
     form_disagreement_mm : float
         sform and qform may place a corner of the image this far apart: float32 headers round to about 0.01 mm.
+    age_disagreement_years : float
+        PatientAge may miss the time from birth to study by this much: it is often that of the order or of admission.
+    hu_range : tuple of float
+        Least and largest value of CT in HU that needs no remark: below air with its noise, above bone and most metal.
+    hu_range_share : float
+        Share of the values that may lie outside: a circle of padding in a square image takes 0.21.
+    clipped_share : float
+        Share of the values that may be the largest that the bits can hold: metal in a scan stays below.
+    outlier_z : float
+        Robust deviations from the median of its variant at which a volume is an outlier: of normal values 1 in
+        500 million lies beyond 6, of the skewed ones of real cohorts about 1 in 100.
+    outlier_group : int
+        Fewest volumes of a variant that are compared: of fewer the median absolute deviation is too uncertain.
+    rare_variant_share : float
+        A variant with at most this share of the series of its modality and body part is rare.
+    variant_fields : mapping of str to float
+        Key attributes of a series that make its acquisition variant -> by how much numbers of one variant may differ;
+        given as a whole. The defaults take in what one protocol does from patient to patient: dose modulation leaves
+        KVP alone, times adapt to the heart or to specific absorption, thickness is rounded.
+    split_column : str or None
+        Column of `files/` that names the split an image is in (train, test...), such as one of `extra_tags`. With it or
+        `split_pattern`, what occurs in several splits is found.
+    split_pattern : str or None
+        Regular expression whose one group names the split in the path below the source, e.g. `^(train|val|test)/`.
     """
 
     spacing_disagreement_mm: float = 0.01
     form_disagreement_mm: float = 0.1
+    age_disagreement_years: float = 1.0
+    hu_range: tuple[float, ...] = (-1100.0, 4000.0)
+    hu_range_share: float = 0.01
+    clipped_share: float = 0.01
+    outlier_z: float = 6.0
+    outlier_group: int = 20
+    rare_variant_share: float = 0.05
+    variant_fields: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "Manufacturer": 0.0,
+            "ManufacturerModelName": 0.0,
+            "MagneticFieldStrength": 0.05,
+            "KVP": 1.0,
+            "ConvolutionKernel": 0.0,
+            "RepetitionTime": 100.0,
+            "EchoTime": 2.0,
+            "InversionTime": 50.0,
+            "FlipAngle": 5.0,
+            "SliceThickness": 0.1,
+        }
+    )
+    split_column: str | None = None
+    split_pattern: str | None = None
 
 
 @dataclass(frozen=True)
@@ -283,9 +330,15 @@ def _converted(value: Any, hint: Any, name: str) -> Any:
         return _positive(_expect(value, (int, float), "a number", name), name)
     if hint is str:
         return _expect(value, str, "text", name)
+    if text.startswith("tuple[float"):
+        items = _expect(value, (list, tuple), "a list of two numbers", name)
+        return _range([float(_expect(item, (int, float), "a list of two numbers", name)) for item in items], name)
     if text.startswith("tuple"):
         items = [value] if isinstance(value, str) else _expect(value, (list, tuple), "a list", name)
         return tuple(_expect(item, str, "a list of texts", name) for item in items)
+    if text.startswith("dict[str, float"):
+        entries = _expect(value, dict, "a mapping of attribute to tolerance", name)
+        return {_expect(k, str, "attributes", name): _tolerance(v, f"{name}.{k}") for k, v in entries.items()}
     if text.startswith("dict"):
         entries = _expect(value, dict, "a mapping of glob to Modality", name)
         return {_expect(k, str, "globs", name): _expect(v, str, "Modalities", name) for k, v in entries.items()}
@@ -306,3 +359,15 @@ def _positive(value: Any, name: str) -> Any:
     if not 0 < value < float("inf"):
         raise ConfigError(f"option `{name}` must be above 0 and finite, not {value!r}")
     return value
+
+
+def _tolerance(value: Any, name: str) -> float:
+    if not 0 <= _expect(value, (int, float), "a number", name) < float("inf"):
+        raise ConfigError(f"option `{name}` must be 0 or above and finite, not {value!r}")
+    return float(value)
+
+
+def _range(ends: list[float], name: str) -> tuple[float, ...]:
+    if len(ends) != 2 or not ends[0] < ends[1]:
+        raise ConfigError(f"option `{name}` must be two numbers, the smaller first, not {ends!r}")
+    return tuple(ends)

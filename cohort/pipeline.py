@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
-import time
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cohort import isolation, schema
-from cohort.cluster import connect, ignore
+from cohort.cluster import Step, connect, ignore
 from cohort.config import MIB, Config, config_from
 from cohort.errors import OutputError, RunError, SourceError
+from cohort.provenance import Journal
 from cohort.sources import ArchiveLimits, open_sources
 from cohort.store import RunFolder, inputs_of
+from cohort.verify import DAMAGED, check_bytes, repair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,11 +23,6 @@ if TYPE_CHECKING:
     from cohort.cluster import Progress
     from cohort.config import ScanOptions
     from cohort.sources import ObjectRef, Source
-
-_LIBRARIES = (
-    "dask", "distributed", "pydicom", "nibabel", "numpy", "pandas", "pyarrow", "zarr", "numcodecs", "isal",
-    "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "imagecodecs", "altair", "vl-convert-python",
-)  # fmt: skip
 
 _RESULT_SECTIONS = ("modality", "scan", "assemble", "ingest", "reduce", "check", "report")
 _NO_RESULT = ("ingest.pixels",)  # how far a run goes, not what it finds
@@ -109,19 +102,32 @@ def stage(
     upstream = _RESULT_SECTIONS[: _RESULT_SECTIONS.index(name)]
     _refuse_differences(folder, known, chosen, upstream)
     check_options(chosen)
-    with connect(chosen.cluster):
-        _record_start(folder, chosen, folder.info().get("sources", []))
-        _timed(folder, name, lambda: _STAGES[name](folder, chosen, progress, **options))
+    with _room_needed(), folder.locked(), connect(chosen.cluster):
+        _mend(folder, progress)
+        journal = Journal(folder, chosen)
+        journal.begin(folder.info().get("sources", []))
+        journal.timed(name, lambda: _STAGES[name](folder, chosen, progress, **options))
     return folder.info()
+
+
+def _mend(folder: RunFolder, progress: Progress) -> None:
+    """Take away what is not as it was committed, so that the stages make it again."""
+    damaged = [problem for problem in check_bytes(folder) if problem.kind == DAMAGED]
+    if damaged:
+        progress(Step("repair", len(damaged), len(damaged), "artefacts"))
+        repair(folder, damaged)
 
 
 def check_options(config: Config) -> None:
     """Raise ConfigError for attributes and views asked for that do not exist."""
+    from cohort import checks
     from cohort.readers import asked_columns
     from cohort.reductions import check_groupings, views_of
 
+    asked = [column.name for column in asked_columns(config.scan)]
     views_of(config.reduce)
-    check_groupings(config.reduce.group_by, (column.name for column in asked_columns(config.scan)))
+    check_groupings(config.reduce.group_by, asked)
+    checks.check_options(config.check, asked)
 
 
 def stored_config(folder: RunFolder) -> Config:
@@ -141,25 +147,30 @@ def _from_source(
     retry_quarantined: bool = False,
 ) -> dict[str, Any]:
     folder = RunFolder(Path(out))
-    sources = _check(roots, folder, config, from_file=from_file, restart=restart)
-    with connect(config.cluster):
-        if restart and folder.info():
-            folder.clear()
-        folder.sweep()
-        _record_start(folder, config, [source.root for source in sources], from_file is not None)
-        chosen = stages or [name for name in ("scan", *_STAGES) if name != "ingest" or config.ingest.pixels]
-        for name in chosen:
-            if name == "scan":
-                _timed(folder, name, lambda: _scan(folder, sources, config, progress))
-            else:
-                extra = {"retry_quarantined": retry_quarantined} if name == "ingest" else {}
-                _timed(folder, name, partial(_STAGES[name], folder, config, progress, **extra))
+    sources = _check(roots, folder, config, from_file)
+    listed = [source.root for source in sources]
+    with _room_needed(), folder.locked() as lock:
+        if not restart:
+            _refuse_another_run(folder, config, listed, from_file is not None)
+        with connect(config.cluster):
+            if restart:
+                folder.clear()
+            folder.sweep()
+            _mend(folder, progress)
+            journal = Journal(folder, config)
+            journal.begin(listed, from_file is not None)
+            chosen = stages or [name for name in ("scan", *_STAGES) if name != "ingest" or config.ingest.pixels]
+            for name in chosen:
+                lock.check()
+                if name == "scan":
+                    journal.timed(name, lambda: _scan(folder, sources, config, progress))
+                else:
+                    extra = {"retry_quarantined": retry_quarantined} if name == "ingest" else {}
+                    journal.timed(name, partial(_STAGES[name], folder, config, progress, **extra))
     return folder.info()
 
 
-def _check(
-    roots: Sequence[str], folder: RunFolder, config: Config, *, from_file: str | None, restart: bool
-) -> list[Source]:
+def _check(roots: Sequence[str], folder: RunFolder, config: Config, from_file: str | None) -> list[Source]:
     """Raise MisuseError where the call cannot be carried out; nothing has been written then."""
     folder.check_usable()
     check_options(config)
@@ -178,20 +189,22 @@ def _check(
     if not any(True for source in sources for _ in source.list(known)):
         named = ", ".join(roots) or "the list"
         raise SourceError(f"nothing to read in {named}; check the path and the include and exclude globs")
-    info = folder.info()
-    if info and not restart:
-        listed = [source.root for source in sources]
-        if info.get("sources", listed) != listed:
-            raise OutputError(
-                f"{folder.path} is a run over other sources; name a new folder, or begin anew with --restart"
-            )
-        if info.get("from_file", False) != (from_file is not None):
-            raise OutputError(
-                f"{folder.path} was begun {'without' if from_file else 'with'} --from-file; "
-                "name a new folder, or begin anew with --restart"
-            )
-        _refuse_differences(folder, stored_config(folder), config, _RESULT_SECTIONS)
     return sources
+
+
+def _refuse_another_run(folder: RunFolder, config: Config, sources: list[str], from_file: bool) -> None:
+    """Raise OutputError where OUT was begun with other sources, or with options that give other results."""
+    info = folder.known_info()
+    if not info:
+        return
+    if info.get("sources", sources) != sources:
+        raise OutputError(f"{folder.path} is a run over other sources; name a new folder, or begin anew with --restart")
+    if info.get("from_file", False) != from_file:
+        raise OutputError(
+            f"{folder.path} was begun {'without' if from_file else 'with'} --from-file; "
+            "name a new folder, or begin anew with --restart"
+        )
+    _refuse_differences(folder, stored_config(folder), config, _RESULT_SECTIONS)
 
 
 def _archive_limits(options: ScanOptions) -> ArchiveLimits | None:
@@ -279,58 +292,6 @@ _STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "check": _check_tables,
     "report": _report,
 }
-
-
-# -- provenance --------------------------------------------------------------------------------------------
-
-
-def _record_start(folder: RunFolder, config: Config, sources: Sequence[str], from_file: bool | None = None) -> None:
-    """Write `run.json` and `schema.json`: from here on OUT is a run folder."""
-    from cohort.readers import asked_columns
-
-    info = folder.info()
-    info |= {
-        "format_version": schema.FORMAT_VERSION,
-        "cohort_version": schema.VERSION,
-        "config": config.as_dict(),
-        "sources": list(sources),
-        "from_file": info.get("from_file", False) if from_file is None else from_file,
-        "versions": _versions(),
-        "machine": {
-            "host": platform.node(),
-            "pid": os.getpid(),
-            "python": platform.python_version(),
-            "cores": os.cpu_count(),
-            "decoders": "in child processes"
-            if config.ingest.isolate and isolation.is_available()
-            else "in the workers",
-        },
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "stages": info.get("stages", {}),
-    }
-    folder.write_json("run.json", info)
-    folder.write_json("schema.json", schema.as_json(asked_columns(config.scan)))
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # an extra that is not installed
-            continue
-    return found
-
-
-def _timed(folder: RunFolder, name: str, work: Callable[[], dict[str, Any]]) -> None:
-    start = time.monotonic()
-    before = folder.record(name)
-    with _room_needed():
-        record = work()
-        info = folder.info()
-        if before != record or name not in info["stages"]:
-            info["stages"][name] = {"seconds": round(time.monotonic() - start, 3), "counts": record["counts"]}
-            folder.write_json("run.json", info)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from cohort import schema
+from cohort import findings, schema
 from cohort.phantom import describe_traps
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +57,11 @@ def traps_page() -> str:
     return _TRAPS.format(traps=f"| trap | what it is |\n|---|---|\n{lines}", title=title, result=result.strip())
 
 
-PAGES = {ROOT / "docs" / "tables.md": schema.as_markdown, ROOT / "docs" / "traps.md": traps_page}
+PAGES = {
+    ROOT / "docs" / "findings.md": findings.as_markdown,
+    ROOT / "docs" / "tables.md": schema.as_markdown,
+    ROOT / "docs" / "traps.md": traps_page,
+}
 
 
 def main() -> int:

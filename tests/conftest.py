@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from running import config_with
 
@@ -14,6 +15,9 @@ from cohort.phantom import PhantomTruth, make_cohort
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+hypothesis.settings.register_profile("cohort", deadline=None)  # a busy machine makes no property false
+hypothesis.settings.load_profile("cohort")
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ def assembled(scanned: Path, out: Path, config: Config) -> RunFolder:
     """Assemble a copy of the scanned run."""
     shutil.copytree(scanned, out)
     info = RunFolder(out).info()
-    RunFolder(out).write_json("run.json", info | {"config": config.as_dict()})
+    RunFolder(out).write_info(info | {"config": config.as_dict()})
     pipeline.stage("assemble", out, config)
     return RunFolder(out)
 

@@ -57,7 +57,7 @@ def volume_of(made: Any, name: str = "image.nii") -> Row:
 def findings_of(made: Any, name: str = "image.nii") -> dict[str, Row]:
     """Code -> evidence of all findings on header and volume."""
     options = CheckOptions()
-    found = [*check_image(header_row(made, name), options), *check_volume(volume_of(made, name), None, options)]
+    found = [*check_image(header_row(made, name), options), *check_volume(volume_of(made, name), options)]
     return {one["code"]: json.loads(one["evidence"]) for one in found}
 
 

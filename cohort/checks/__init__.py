@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from cohort.checks import files, nifti, series, volumes
+from cohort.checks import files, headers, identity, leakage, nifti, privacy, series, values, variants, volumes
+from cohort.checks.finding import gathered
+from cohort.checks.options import check_options
+from cohort.checks.tables import distinct_rows, rows_of
 from cohort.cluster import Step, ignore
 from cohort.schema import FINDINGS, Status
 from cohort.store import inputs_of, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
+    from cohort.checks.finding import Seen
     from cohort.cluster import Progress
-    from cohort.config import Config
+    from cohort.config import CheckOptions, Config
     from cohort.store import RunFolder
+
+__all__ = ["CHECKS", "check", "check_options"]
 
 Row = dict[str, Any]
 
@@ -45,11 +51,10 @@ def check(run: RunFolder, config: Config, progress: Progress = ignore) -> dict[s
         return run.committed("check")
     run.withdraw(("check", "report"))
     found: list[Row] = []
-    steps = (_check_files, _check_series, _check_volumes, _check_nifti)
-    progress(Step("check", 0, len(steps), "tables"))
-    for number, step in enumerate(steps, 1):
-        found += step(run, config)
-        progress(Step("check", number, len(steps), "tables"))
+    progress(Step("check", 0, len(CHECKS), "tables"))
+    for number, look in enumerate(CHECKS, 1):
+        found += look(run, config.check)
+        progress(Step("check", number, len(CHECKS), "tables"))
     found.sort(key=lambda row: (_SEVERITIES.index(row["severity"]), row["code"], row["subject"], row["evidence"]))
     artefact = run.write_table("findings.parquet", table_of(found, FINDINGS.arrow()))
     counts = {
@@ -60,59 +65,158 @@ def check(run: RunFolder, config: Config, progress: Progress = ignore) -> dict[s
     return run.commit("check", inputs, [artefact], counts)
 
 
-def _rows(run: RunFolder, table: str, columns: Sequence[str], *filters: tuple[str, str, Any]) -> Iterator[Row]:
-    """Yield the rows of a table part by part: no more than one part is in memory."""
-    import pyarrow.parquet as pq
-
-    for part in run.parts(table):
-        yield from pq.read_table(
-            part, columns=list(columns), filters=list(filters) or None, partitioning=None
-        ).to_pylist()
-
-
-def _check_files(run: RunFolder, config: Config) -> Iterator[Row]:
-    for row in _rows(run, "files", files.COLUMNS):
+def _files(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
+    for row in rows_of(run, "files", files.COLUMNS):
         yield from files.check_file(row)
 
 
-def _check_series(run: RunFolder, config: Config) -> Iterator[Row]:
-    rows = list(_rows(run, "series", series.COLUMNS))
-    for row in rows:
+def _headers(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
+    columns = tuple(dict.fromkeys(("series_key", *headers.COLUMNS, *privacy.COLUMNS)))
+    return gathered(_seen(run, columns, options))
+
+
+def _seen(run: RunFolder, columns: tuple[str, ...], options: CheckOptions) -> Iterator[tuple[str, int, Seen]]:
+    for row in distinct_rows(run, "files", columns, _images("dicom")):
+        for look in (*headers.HEADER_CHECKS, *privacy.PRIVACY_CHECKS):
+            for seen in look(row, options):
+                yield row["series_key"], row["images"], seen
+
+
+def _images(kind: str) -> Any:
+    import pyarrow.compute as pc
+
+    return (pc.field("format") == kind) & pc.field("is_image") & (pc.field("status") == str(Status.OK))
+
+
+def _series(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
+    import pyarrow.compute as pc
+
+    for row in rows_of(run, "series", series.COLUMNS):
         yield from series.check_series(row)
-    yield from series.check_identity(rows)
-    copies = _rows(run, "frames", ["series_key", "path_raw"], ("reason", "==", "same_instance"))
+    copies = rows_of(run, "frames", ["series_key", "path_raw"], pc.field("reason") == "same_instance")
     yield from series.check_duplicates(Counter(key for key, _ in {(r["series_key"], r["path_raw"]) for r in copies}))
 
 
-def _check_volumes(run: RunFolder, config: Config) -> Iterator[Row]:
-    statistics, different = {}, {}
-    if run.has("statistics"):
-        statistics = {row["volume_id"]: row for row in _rows(run, "statistics", volumes.STATISTICS_COLUMNS)}
-        different = _different_values(run)
-    for row in _rows(run, "volumes", volumes.COLUMNS):
-        key = row["volume_id"]
-        yield from volumes.check_volume(row, statistics.get(key), config.check, different.get(key))
-
-
-def _different_values(run: RunFolder) -> dict[str, int]:
-    """Return how many different values the volumes of whole numbers and one channel have."""
+def _identity(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    found: dict[str, int] = {}
-    for part in run.parts("partials"):
-        table = pq.read_table(part, columns=["volume_id", "channel", "kind", "bins"], partitioning=None)
-        table = table.filter(pc.equal(table["kind"], "integer"))
-        lengths = pc.list_value_length(table["bins"]).to_pylist()
-        channels = Counter(table["volume_id"].to_pylist())
-        found |= {v: n for v, n in zip(table["volume_id"].to_pylist(), lengths, strict=True) if channels[v] == 1}
+    rows = list(rows_of(run, "series", identity.SERIES_COLUMNS, pc.field("format") == "dicom"))
+    for look in (identity.check_identity, identity.check_patients, identity.check_vocabulary):
+        yield from look(rows)
+    yield from identity.check_instances(_shared_instances(run))
+
+
+def _shared_instances(run: RunFolder) -> list[Row]:
+    """Return the images whose SOPInstanceUID is in several series."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.dataset as ds
+
+    columns = ["series_key", "SOPInstanceUID"]
+    table = ds.dataset(run.parts("files")).to_table(columns=columns, filter=_images("dicom"))
+    table = table.filter(pc.fill_null(pc.not_equal(table["SOPInstanceUID"], ""), False))
+    series_of = table.group_by("SOPInstanceUID").aggregate([("series_key", "count_distinct")])
+    several = series_of.filter(pc.greater(series_of["series_key_count_distinct"], 1))["SOPInstanceUID"]
+    shared = table.filter(pc.is_in(table["SOPInstanceUID"], value_set=pa.array(several.to_pylist(), pa.string())))
+    found: list[Row] = shared.group_by(columns).aggregate([]).to_pylist()
     return found
 
 
-def _check_nifti(run: RunFolder, config: Config) -> Iterator[Row]:
-    images = [("format", "==", "nifti"), ("is_image", "==", True), ("status", "==", str(Status.OK))]
+def _volumes(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
+    for row in rows_of(run, "volumes", volumes.COLUMNS):
+        yield from volumes.check_volume(row, options)
+    yield from volumes.check_decoders(rows_of(run, "volumes", ["series_key", "decoder"]))
+
+
+def _nifti(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
     seen: set[str] = set()
-    for row in _rows(run, "files", nifti.COLUMNS, *images):
+    for row in rows_of(run, "files", nifti.COLUMNS, _images("nifti")):
         if row["instance_key"] not in seen:  # copies share their volume
             seen.add(row["instance_key"])
-            yield from nifti.check_image(row, config.check)
+            yield from nifti.check_image(row, options)
+
+
+def _values(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
+    if not run.has("statistics"):
+        return
+    statistics = {row["volume_id"]: row for row in rows_of(run, "statistics", values.STATISTICS_COLUMNS)}
+    shapes = values.shapes_of(rows_of(run, "partials", values.PARTIAL_COLUMNS), options.hu_range)
+    suspects = []
+    for row in rows_of(run, "volumes", volumes.COLUMNS):
+        key = row["volume_id"]
+        if key not in statistics:
+            continue
+        yield from values.check_values(row, statistics[key], shapes.get(key), options)
+        if values.may_be_clipped(row, shapes.get(key), options):
+            suspects.append(row)
+    encodings = _encodings(run, {row["volume_id"] for row in suspects})
+    for row in suspects:
+        key = row["volume_id"]
+        yield from values.check_clipped(row, encodings[key], shapes[key], statistics[key])
+
+
+def _encodings(run: RunFolder, keys: set[str]) -> dict[str, list[Row]]:
+    """Return how the frames of some volumes hold their values, each way once."""
+    import pyarrow.compute as pc
+
+    columns = ("BitsStored", "PixelRepresentation", "slope", "intercept")
+    wanted = pc.field("volume_id").isin(sorted(keys)) & (pc.field("role") == "image")
+    found: dict[str, list[Row]] = {key: [] for key in keys}
+    for row in distinct_rows(run, "frames", ("volume_id", *columns), wanted) if keys else ():
+        encoding = {name: row[name] for name in columns}
+        if encoding not in found[row["volume_id"]]:
+            found[row["volume_id"]].append(encoding)
+    return found
+
+
+def _contents(run: RunFolder) -> list[Row]:
+    """Return the digests of the voxels, where they say that two volumes are the same: not of one value alone."""
+    import pyarrow.compute as pc
+
+    if not run.has("statistics"):
+        return []
+    constant = pc.field("min") == pc.field("max")
+    alike = {row["volume_id"] for row in rows_of(run, "statistics", ["volume_id"], constant | (pc.field("count") == 0))}
+    columns = ["series_key", "volume_id", "content_sha256"]
+    rows = rows_of(run, "volumes", columns, pc.field("content_sha256").is_valid())
+    return [row for row in rows if row["volume_id"] not in alike]
+
+
+def _same_voxels(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
+    return identity.check_pixels(_contents(run))
+
+
+def _leakage(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
+    if not options.split_column and not options.split_pattern:
+        return
+    contents: dict[str, list[tuple[str, str]]] = {}
+    for row in _contents(run):
+        contents.setdefault(row["series_key"], []).append((row["volume_id"], row["content_sha256"]))
+    rows = rows_of(run, "files", leakage.columns_of(options), _images("dicom") | _images("nifti"))
+    yield from leakage.check_leakage(leakage.splits_of(rows, options), contents)
+
+
+def _acquisition(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
+    rows = list(rows_of(run, "series", variants.series_columns(options)))
+    known = variants.variants_of(rows, options.variant_fields)
+    yield from variants.check_variants(known, options)
+    sized = list(rows_of(run, "volumes", ("volume_id", "series_key", "value_unit", "split_reason", *variants.SIZES)))
+    yield from variants.check_outliers("GEO-OUTLIER", sized, variants.SIZES, known, options)
+    if run.has("statistics"):
+        measured = {row["volume_id"]: row for row in rows_of(run, "statistics", ("volume_id", *variants.MOMENTS))}
+        rows = [row | measured[row["volume_id"]] for row in sized if row["volume_id"] in measured]
+        yield from variants.check_outliers("STAT-OUTLIER", rows, variants.MOMENTS, known, options)
+
+
+CHECKS: tuple[Callable[[RunFolder, CheckOptions], Iterator[Row]], ...] = (
+    _files,
+    _headers,
+    _series,
+    _identity,
+    _volumes,
+    _nifti,
+    _values,
+    _same_voxels,
+    _leakage,
+    _acquisition,
+)

@@ -26,6 +26,10 @@ def check_file(row: Row) -> Iterator[Row]:
     elif status == Status.REJECTED:
         codes = {"truncated_header": "FILE-TRUNCATED-HEADER", "truncated_pixels": "PIX-TRUNCATED"}
         yield finding(codes.get(reason, "FILE-REJECTED"), path, size=row["size"], reason=reason)
+    elif status == Status.QUARANTINED:
+        yield finding("FILE-QUARANTINED", path, size=row["size"], reason=reason)
+    elif status in (Status.CHANGED, Status.VANISHED):
+        yield finding("FILE-CHANGED", path, size=row["size"], status=status)
     elif status != Status.OK:
         yield finding("FILE-UNREADABLE", path, status=status, reason=reason)
     elif not row["is_image"] and row["Rows"] and row["Columns"] and row["BitsAllocated"]:

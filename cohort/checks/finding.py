@@ -1,13 +1,31 @@
-"""One finding as a row of `findings`."""
+"""One finding as a row of `findings`, and many observations as one finding."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cohort.findings import BY_CODE
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 Row = dict[str, Any]
+
+
+class Seen(NamedTuple):
+    """What a check saw in some images of a series.
+
+    Parameters
+    ----------
+    code : str
+        A code of `cohort.findings.KINDS`.
+    evidence : dict
+        The numbers behind it.
+    """
+
+    code: str
+    evidence: Row
 
 
 def finding(code: str, subject: str, **evidence: Any) -> Row:
@@ -33,3 +51,22 @@ def finding(code: str, subject: str, **evidence: Any) -> Row:
         "hint": kind.hint,
         "cluster": str(kind.cluster),
     }
+
+
+def gathered(seen: Iterable[tuple[str, int, Seen]]) -> Iterator[Row]:
+    """Yield one finding per subject and code, whatever the order in which its images were seen.
+
+    Parameters
+    ----------
+    seen : iterable of (str, int, Seen)
+        Subject, number of images, what was seen in them. The evidence of a finding is the first by its text, and the
+        number of all its images.
+    """
+    found: dict[tuple[str, str], tuple[int, str]] = {}
+    for subject, images, (code, evidence) in seen:
+        key = (code, subject)
+        text = json.dumps(evidence, sort_keys=True)
+        before, first = found.get(key, (0, text))
+        found[key] = (before + images, min(first, text))
+    for (code, subject), (images, text) in found.items():
+        yield finding(code, subject, images=images, **json.loads(text))

@@ -1,4 +1,4 @@
-"""Findings on series: identity, mixtures, missing attributes, compression, burned-in text."""
+"""Findings on series: mixtures, missing attributes, compression."""
 
 from __future__ import annotations
 
@@ -7,55 +7,66 @@ from typing import TYPE_CHECKING, Any
 from cohort.checks.finding import finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Row = dict[str, Any]
 
+_REQUIRED = ("Modality", "Rows")
+_DESCRIBING = ("PatientSex", "PatientAge", "StudyDate", "BodyPartExamined", "Manufacturer")
+_ONE_PER_SERIES = ("Modality", "Manufacturer", "PatientPosition", "FrameOfReferenceUID")
+_UNITS = ("RescaleType", "Units")
+
 COLUMNS = (
-    "series_key", "format", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "n_images", "n_volumes", "Modality",
-    "Modality_missing", "SOPClassUID", "TransferSyntaxUID", "LossyImageCompression", "BurnedInAnnotation",
-    "Rows_missing",
+    "series_key", "format", "PatientID", "n_images", "n_volumes", "TransferSyntaxUID", "TransferSyntaxUID_distinct",
+    "LossyImageCompression", "BitsStored_distinct", *(f"{name}_missing" for name in (*_REQUIRED, *_DESCRIBING)),
+    *(f"{name}_distinct" for name in (*_ONE_PER_SERIES, *_UNITS)),
 )  # fmt: skip
 
 # Transfer syntaxes that alter values (PS3.5 annex A.4): JPEG baseline and extended, near-lossless JPEG-LS.
 _LOSSY_SYNTAXES = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81")
 
-# Kinds of images that often show text: ultrasound, secondary capture, angiography, fluoroscopy, photographs.
-_TEXT_MODALITIES = ("US", "XA", "RF", "XC", "ES", "OT")
-
 
 def check_series(row: Row) -> Iterator[Row]:
-    """Yield the findings on one row of `series`."""
-    subject = row["series_key"]
-    if not row["n_images"] or row["format"] != "dicom":
-        return
+    """Yield the findings on one row of `series`: of DICOM with images."""
+    if row["n_images"] and row["format"] == "dicom":
+        for check in SERIES_CHECKS:
+            yield from check(row)
+
+
+def _contents(row: Row) -> Iterator[Row]:
+    subject, images = row["series_key"], row["n_images"]
     if row["n_volumes"] > 1:
         yield finding("GEO-MIXED-SERIES", subject, volumes=row["n_volumes"])
-    missing = {name: count for name in ("Modality", "Rows") if (count := row[f"{name}_missing"])}
+    if not (row["PatientID"] or "").strip():
+        yield finding("ID-PATIENT-MISSING", subject, images=images)
+    missing = {name: count for name in _REQUIRED if (count := row[f"{name}_missing"])}
     if missing:
-        yield finding("HDR-MISSING", subject, images=row["n_images"], **missing)
-    if row["LossyImageCompression"] == "01" or row["TransferSyntaxUID"] in _LOSSY_SYNTAXES:
-        yield finding("PIX-LOSSY", subject, transfer_syntax=row["TransferSyntaxUID"])
-    if row["BurnedInAnnotation"] == "YES" or (
-        row["Modality"] in _TEXT_MODALITIES and row["BurnedInAnnotation"] != "NO"
-    ):
-        yield finding("PHI-BURNED-IN-RISK", subject, modality=row["Modality"], declared=row["BurnedInAnnotation"])
+        yield finding("HDR-MISSING", subject, images=images, **missing)
+    lacking = [name for name in _DESCRIBING if row[f"{name}_missing"] == images]
+    if lacking:
+        yield finding("HDR-UNDESCRIBED", subject, images=images, attributes=lacking)
 
 
-def check_identity(rows: list[Row]) -> Iterator[Row]:
-    """Yield the findings on series whose own UID, or that of their study, belongs to several patients."""
-    names = ("SeriesInstanceUID", "StudyInstanceUID")
-    patients: dict[tuple[str, str], set[str]] = {}
-    for row in rows:
-        for name in names:
-            if row[name]:
-                patients.setdefault((name, row[name]), set()).add(row["PatientID"] or "")
-    for row in rows:
-        reused = {name: n for name in names if (n := len(patients.get((name, row[name]), ()))) > 1}
-        if reused:
-            yield finding(
-                "ID-UID-REUSED-ACROSS-PATIENTS", row["series_key"], patients=max(reused.values()), uids=sorted(reused)
-            )
+def _mixtures(row: Row) -> Iterator[Row]:
+    subject = row["series_key"]
+    for code, names in (
+        ("HDR-INCONSISTENT", _ONE_PER_SERIES), ("PIX-MIXED-SYNTAXES", ("TransferSyntaxUID",)),
+        ("PIX-MIXED-BITS", ("BitsStored",)), ("PIX-MIXED-UNITS", _UNITS),
+    ):  # fmt: skip
+        several = {name: count for name in names if (count := row[f"{name}_distinct"]) > 1}
+        if several:
+            yield finding(code, subject, images=row["n_images"], **several)
+
+
+def _compression(row: Row) -> Iterator[Row]:
+    lossy, declared = row["TransferSyntaxUID"] in _LOSSY_SYNTAXES, row["LossyImageCompression"]
+    if declared == "01" or lossy:
+        yield finding("PIX-LOSSY", row["series_key"], transfer_syntax=row["TransferSyntaxUID"])
+    if lossy and declared == "00":
+        yield finding("PIX-LOSSY-CONTRADICTED", row["series_key"], transfer_syntax=row["TransferSyntaxUID"])
+
+
+SERIES_CHECKS: tuple[Callable[[Row], Iterator[Row]], ...] = (_contents, _mixtures, _compression)
 
 
 def check_duplicates(copies: dict[str, int]) -> Iterator[Row]:

@@ -8,65 +8,76 @@ from cohort.checks.finding import finding
 from cohort.schema import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from cohort.config import CheckOptions
 
 Row = dict[str, Any]
 
 COLUMNS = (
-    "volume_id", "Modality", "format", "status", "reason", "split_reason", "slices", "channels", "value_unit",
-    "spacing_slice_mm", "spacing_between_slices_mm", "regularly_spaced_3d_volume", "reason_not_regular",
-    "missing_slice_count", "duplicate_slice_count", "min_slice_gap_mm", "max_slice_gap_mm", "in_plane_drift_mm",
-    "tilt_degrees", "excluded_instance_count", "timepoints", "timepoint_step_ms", "form_disagreement_mm",
-    "form_disagreement_degrees",
+    "volume_id", "series_key", "Modality", "format", "status", "reason", "split_reason", "slices", "channels",
+    "value_unit", "spacing_row_mm", "spacing_slice_mm", "spacing_between_slices_mm", "slice_thickness_mm",
+    "regularly_spaced_3d_volume", "reason_not_regular", "missing_slice_count", "duplicate_slice_count",
+    "min_slice_gap_mm", "max_slice_gap_mm", "in_plane_drift_mm", "tilt_degrees", "excluded_instance_count",
+    "timepoints", "timepoint_step_ms", "form_disagreement_mm", "form_disagreement_degrees", "suvbw_reason",
+    "content_sha256", "decoder",
 )  # fmt: skip
-_MOST_LABELS, _LEAST_VOXELS = 128, 100
-"""A scan has more different values, and few voxels of each: at most so many labels, of so many voxels on average."""
 
-STATISTICS_COLUMNS = ("volume_id", "count", "nan_count", "inf_count", "min", "max")
+_STACKS = ("CT", "MR", "PT")
+"""Modalities whose images are slices of a body, with a place and a size."""
+
+_PART_OF_THICKNESS = 0.01
+"""Spacing and thickness of one protocol differ by rounding, up to this part of the thickness."""
 
 
-def check_volume(
-    row: Row, statistics: Row | None, options: CheckOptions, different: int | None = None
-) -> Iterator[Row]:
-    """Yield the findings on one row of `volumes`.
+def check_volume(row: Row, options: CheckOptions) -> Iterator[Row]:
+    """Yield the findings on one row of `volumes`: what its header and geometry tell, and what became of its pixels.
 
     Parameters
     ----------
     row : dict
         The volume.
-    statistics : dict or None
-        Its row of `statistics`, where there is one.
     options : CheckOptions
         When an observation becomes a finding.
-    different : int, optional
-        How many different values it has, where they are whole numbers of one channel.
     """
     yield from _geometry(row, options)
+    yield from _sampling(row, options)
     if row["format"] == "nifti":
         yield from _nifti(row, options)
     subject = row["volume_id"]
     if row["status"] != Status.OK:
-        codes = {"gzip_": "NII-GZIP-CRC", "no_decoder": "PIX-NO-DECODER"}
-        reason = row["reason"] or ""
-        code = next((code for start, code in codes.items() if reason.startswith(start)), "PIX-UNDECODABLE")
-        yield finding(code, subject, status=row["status"], reason=row["reason"])
+        yield finding(_failure(row), subject, status=row["status"], reason=row["reason"])
     if row["Modality"] == "CT" and row["format"] == "dicom" and row["channels"] == 1 and row["value_unit"] == "unknown":
         yield finding("PIX-NOT-HU", subject)
-    if statistics is None:
+    if row["suvbw_reason"] is not None:
+        yield finding("PIX-NO-SUV", subject, reason=row["suvbw_reason"])
+
+
+def _failure(row: Row) -> str:
+    """Return the code for what became of the pixels of a volume."""
+    if row["status"] == Status.QUARANTINED:
+        return "PIX-QUARANTINED"
+    codes = {"gzip_": "NII-GZIP-CRC", "no_decoder": "PIX-NO-DECODER"}
+    reason = row["reason"] or ""
+    return next((code for start, code in codes.items() if reason.startswith(start)), "PIX-UNDECODABLE")
+
+
+def _sampling(row: Row, options: CheckOptions) -> Iterator[Row]:
+    """Yield what is worth knowing of spacing and thickness."""
+    subject = row["volume_id"]
+    if row["Modality"] not in _STACKS:
         return
-    if statistics["count"] and statistics["min"] == statistics["max"]:
-        yield finding("PIX-CONSTANT", subject, value=statistics["min"], count=statistics["count"])
-    if row["format"] == "nifti" and row["Modality"] != "SEG" and _like_labels(statistics, different):
-        yield finding("PIX-LIKE-LABELS", subject, values=different, count=statistics["count"])
-    if statistics["nan_count"] or statistics["inf_count"]:
-        yield finding("PIX-NOT-FINITE", subject, nan=statistics["nan_count"], inf=statistics["inf_count"])
-
-
-def _like_labels(statistics: Row, different: int | None) -> bool:
-    few = different is not None and 1 < different <= _MOST_LABELS
-    return few and statistics["min"] >= 0 and statistics["count"] >= _LEAST_VOXELS * (different or 1)
+    if row["spacing_row_mm"] is None and row["format"] == "dicom":
+        yield finding("GEO-SPACING-UNKNOWN", subject)
+    if row["slices"] == 1 and row["timepoints"] == 1:
+        yield finding("GEO-SINGLE-SLICE", subject)
+    thickness, spacing = row["slice_thickness_mm"], row["spacing_slice_mm"]
+    if not thickness or not spacing or row["format"] != "dicom":
+        return
+    tolerance = max(options.spacing_disagreement_mm, _PART_OF_THICKNESS * thickness)
+    if abs(thickness - spacing) > tolerance:
+        code = "GEO-SLICES-OVERLAP" if thickness > spacing else "GEO-SLICES-APART"
+        yield finding(code, subject, thickness_mm=thickness, spacing_mm=spacing)
 
 
 def _nifti(row: Row, options: CheckOptions) -> Iterator[Row]:
@@ -106,5 +117,17 @@ def _geometry(row: Row, options: CheckOptions) -> Iterator[Row]:
     if "conflicting_instance" in (row["split_reason"] or ""):
         yield finding("ID-CONFLICTING-SOP", subject, slices=row["slices"])
     declared, measured = row["spacing_between_slices_mm"], row["spacing_slice_mm"]
-    if declared is not None and measured is not None and abs(declared - measured) > options.spacing_disagreement_mm:
+    told = declared is not None and measured is not None and not sparse
+    if told and abs(abs(declared) - measured) > options.spacing_disagreement_mm:  # its sign is a direction
         yield finding("GEO-SPACING-TAG-DISAGREES", subject, declared_mm=declared, measured_mm=measured)
+
+
+def check_decoders(rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield the findings on series of which several libraries decoded the volumes; rows of `volumes`."""
+    decoders: dict[str, set[str]] = {}
+    for row in rows:
+        if row["decoder"]:
+            decoders.setdefault(row["series_key"], set()).add(row["decoder"])
+    for key, names in decoders.items():
+        if len(names) > 1:
+            yield finding("PIX-MIXED-DECODERS", key, decoders=sorted(names))

@@ -1,6 +1,7 @@
 """The command line: one command, one call.
 
-stdout is data, stderr is talk. Exit status: 0 done, 1 failed, 2 misuse (nothing written), 130 interrupted.
+stdout is data, stderr is talk. Exit status: 0 done, 1 failed, 2 misuse (nothing written), 3 done, but `--fail-on` was
+met or `verify` found something wrong, 130 interrupted (resumable).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from cohort.cli import bench, export, look, work  # noqa: F401 (their commands join the group)
+from cohort.cli import bench, export, look, verify, work  # noqa: F401 (their commands join the group)
 from cohort.cli.group import cli
 from cohort.cli.talk import say
 from cohort.errors import CohortError, MisuseError

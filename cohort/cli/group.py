@@ -48,6 +48,24 @@ _HELP = {
     With --volumes, list the volumes instead: size, slices x time points, spacing (row x column x slice), and whether
     each is a regular grid or why not. V0001 and S0001 are the volumes and series of the report; --json has all columns.
     The list is private: volume ids can be linked to the images.""",
+    "compare": """Compare two runs: a cohort and its later state, or two parts of it that should share nothing.
+
+    From stored tables and counts alone: series that are new in B, lost from A or changed; how far every column drifted
+    per modality (PSI, Kolmogorov-Smirnov, Wasserstein; voxels by their exact histograms); patients, studies and pixels
+    that both hold (leakage). S0001, V0001 and P0001 are numbers of the report of either run.
+
+    What is printed has exact counts of patients and is private; the page of --html may be shared like the report.""",
+    "phi": """List the different values of every text attribute, for a person who looks for names in them.
+
+    The private counterpart of the report: never share what it prints. With each attribute stands what the Basic Profile
+    of DICOM (PS3.15 Annex E) does to it; what it would change comes first. After `cohort scan --all-headers` private
+    attributes and those in sequences are listed too.""",
+    "verify": """Check a run: every file against the SHA-256 of its commit, every image in Zarr against its own, tables
+    against each other (rows, keys, every voxel counted). Nothing is written, and a run under way is not disturbed.
+
+    Exit status 0 and one line when all is whole; 3 and a list when something is wrong. `cohort run` as before makes
+    again whatever is missing or damaged. What only --deep can see, a changed bit inside of a chunk, it makes again
+    after --repair.""",
     "export": """Write one volume as NIfTI: modality values as they are in Zarr, with the affine (RAS, mm).
 
     VOLUME_ID is that of `volumes`, its first digits, or the number of the report (V0001); `cohort show OUT --volumes`

@@ -1,4 +1,4 @@
-"""The commands that look at a run and write nothing."""
+"""The commands that look at runs and leave them as they are."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from cohort.cli.group import command
 from cohort.cli.options import debug_option, json_option, run_folder_argument
+from cohort.cli.talk import say
 
 
 @command("show")
@@ -46,3 +47,42 @@ def _show_volumes(out: Path, modalities: tuple[str, ...], irregular: bool, as_js
         listing.draw(rows, irregular=irregular)
     else:
         click.echo(listing.as_text(rows, irregular=irregular), nl=False)
+
+
+@command("compare")
+@click.argument("a", type=click.Path(path_type=Path), metavar="A")
+@click.argument("b", type=click.Path(path_type=Path), metavar="B")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page too, which may be shared.")
+@click.option(
+    "--min-cell", type=click.IntRange(1), default=5, show_default=True,
+    help="Counts of fewer patients are withheld on the page.",
+)  # fmt: skip
+@json_option
+@debug_option
+def compare(a: Path, b: Path, html: Path | None, min_cell: int, as_json: bool) -> None:
+    """Compare two runs."""
+    from cohort import compare as comparing
+
+    if html is not None:
+        comparing.check_page(html)
+    found = comparing.compare(a, b)
+    click.echo(json.dumps(found, indent=1, sort_keys=True) if as_json else comparing.as_text(found), nl=as_json)
+    if html is not None:
+        comparing.write_page(html, comparing.render(found, min_cell))
+        say(f"{html} may be shared")
+
+
+@command("phi")
+@run_folder_argument
+@click.option("--most", type=click.IntRange(1), default=20, show_default=True, help="Values printed per attribute.")
+@json_option
+@debug_option
+def phi(out: Path, most: int, as_json: bool) -> None:
+    """List texts of headers."""
+    from cohort import phi as texts
+    from cohort.store import RunFolder
+
+    found = texts.review(RunFolder(out))
+    click.echo(json.dumps(found, indent=1, sort_keys=True) if as_json else texts.as_text(found, most), nl=as_json)
+    if not found["all_headers"]:
+        say("only attributes of the tables; scan with --all-headers to see those in sequences and private ones too")

@@ -89,6 +89,32 @@ def scan_options(command: Any) -> Any:
     return functools.reduce(lambda found, option: option(found), reversed(options), command)
 
 
+def judging(command: Any) -> Any:
+    """Add the options of the commands after which findings may fail."""
+    options = (
+        click.option(
+            "--fail-on",
+            multiple=True,
+            metavar="SEVERITY|CODE",
+            help="End with exit status 3 where a finding is as bad as this (info, warning or error) or has this code, "
+            "e.g. LEAK-PATIENT. Repeatable.",
+        ),
+        click.option(
+            "--baseline",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Findings known before, written by --write-baseline: they neither fail nor are they listed.",
+        ),
+        click.option(
+            "--write-baseline",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Write the findings of this run as a baseline. It holds digests alone.",
+        ),
+    )
+    return functools.reduce(lambda found, option: option(found), reversed(options), command)
+
+
 def computing(command: Any) -> Any:
     """Add the options of every command that computes."""
     options = (config_option, scheduler_option, scheduler_file_option, workers_option, json_option, debug_option)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cohort.cli.group import command
+from cohort.cli.judge import Judge
 from cohort.cli.options import (
     cluster_options,
     computing,
@@ -15,6 +16,7 @@ from cohort.cli.options import (
     configured,
     debug_option,
     json_option,
+    judging,
     out_option,
     restart_option,
     retry_option,
@@ -42,6 +44,7 @@ from cohort.config import load_config
 )
 @restart_option
 @retry_option
+@judging
 @computing
 def run(
     sources: tuple[str, ...],
@@ -55,6 +58,7 @@ def run(
     """Go the whole way."""
     from cohort import pipeline
 
+    judge = Judge(out, options)
     config = configured(
         config_file,
         cluster_options(options),
@@ -73,6 +77,7 @@ def run(
             progress=progress,
         )
     finished(out, info, as_json)
+    judge.conclude()
 
 
 @command("scan")
@@ -184,10 +189,21 @@ def reduce(out: Path, config_file: Path | None, as_json: bool, from_voxels: bool
 
 @command("check")
 @run_folder_argument
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "sarif"]),
+    help="Print the findings instead of counts. They are private: subjects are paths and identifiers.",
+)
+@judging
 @computing
-def check(out: Path, config_file: Path | None, as_json: bool, **options: Any) -> None:
+def check(out: Path, config_file: Path | None, as_json: bool, form: str | None, **options: Any) -> None:
     """Look for findings."""
-    _stage("check", out, config_file, as_json, options)
+    if form is not None and as_json:
+        raise click.UsageError("--json prints counts, --format prints findings; choose one, e.g. --format json")
+    judge = Judge(out, options)
+    _stage("check", out, config_file, as_json, options, quiet=form is not None)
+    judge.conclude(form)
 
 
 @command("report")

@@ -83,7 +83,7 @@ def ingest(
     counts = _totals([counts for *_, counts in done], sum(last - first for _, _, first, last in batches))
     outcomes = [outcome for _, outcome, _, _ in done]
     artefacts = [*outcomes, *(partials for _, _, partials, _ in done), _enter_outcomes(run, outcomes)]
-    run.keep_volumes({path for path in run.read_files(outcomes, "zarr_path") if path is not None})
+    artefacts += run.keep_volumes({path for path in run.read_files(outcomes, "zarr_path") if path is not None})
     return run.commit("ingest", inputs, artefacts, counts)
 
 

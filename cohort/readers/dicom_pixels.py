@@ -123,9 +123,22 @@ def _plain(file: BinaryIO, row: Row, limit: int) -> tuple[BinaryIO, Row]:
     return file, row
 
 
+class _Inflated(tempfile.SpooledTemporaryFile[bytes]):
+    """What an object inflates to; the object itself stays open with it, for it is checked when all is read."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        super().__init__(_SPOOLED_BYTES)
+        self._source = source
+
+    def close(self) -> None:
+        """Close both."""
+        super().close()
+        self._source.close()
+
+
 def _spooled(file: BinaryIO, stream: Stream, limit: int, start: int = 0, prefix: bytes = b"") -> BinaryIO:
-    """Inflate an object into a temporary file; closes the object."""
-    spool = tempfile.SpooledTemporaryFile(_SPOOLED_BYTES)  # noqa: SIM115 - closed with the frames
+    """Inflate an object into a temporary file."""
+    spool = _Inflated(file)
     try:
         spool.write(prefix)
         for block in inflated_blocks(file, stream, limit, start):
@@ -133,8 +146,6 @@ def _spooled(file: BinaryIO, stream: Stream, limit: int, start: int = 0, prefix:
     except BaseException:
         spool.close()
         raise
-    finally:
-        file.close()
     return cast(BinaryIO, spool)
 
 

@@ -1,7 +1,7 @@
 """The volumes as a small cube of counts: what lets charts filter each other at any number of volumes.
 
-Every volume lies in one cell: modality, geometry, and a bin of each measure. The page holds the cells that
-occur with their counts, never a row per volume, and works out every chart from them.
+Every volume lies in one cell: modality, geometry, a bin of each measure, and one of years. The page holds the cells
+that occur with their counts, never a row per volume, and works out every chart from them.
 """
 
 from __future__ import annotations
@@ -26,8 +26,15 @@ CATEGORIES = {"modality": ("Modality", "label"), "geometry": ("Geometry", "verdi
 _NONE = "none"
 
 
-def cube(volumes: list[dict[str, Any]]) -> dict[str, Any]:
+def cube(volumes: list[dict[str, Any]], min_cell: int) -> dict[str, Any]:
     """Return the bins of each dimension and the cells that occur, with counts; empty without volumes.
+
+    Parameters
+    ----------
+    volumes : list of dict
+        What `shapes.volume_rows` returned.
+    min_cell : int
+        Patients that a bin of years holds at least.
 
     Returns
     -------
@@ -39,6 +46,7 @@ def cube(volumes: list[dict[str, Any]]) -> dict[str, Any]:
     while True:
         dimensions = [_category(volumes, name) for name in CATEGORIES]
         dimensions += [_measure(volumes, name, most) for name in MEASURES]
+        dimensions.append(_timeline(volumes, min_cell, most))
         places = list(zip(*(place for _, place in dimensions), strict=True)) if volumes else []
         counts = Counter(places)
         if len(counts) <= MOST_CELLS or most <= 2:
@@ -73,6 +81,41 @@ def _measure(volumes: list[dict[str, Any]], name: str, most: int) -> tuple[dict[
         labels.append(_NONE)
     dimension = {"name": name, "title": title, "unit": unit, "kind": "measure", "labels": _different(labels)}
     return dimension, [number[value] for value in values]
+
+
+def _timeline(volumes: list[dict[str, Any]], min_cell: int, most: int) -> tuple[dict[str, Any], list[int]]:
+    """Return the years of the studies; neighbours share a bin until it holds enough patients to tell none of them."""
+    patients: dict[str, set[int]] = {volume["year"]: set() for volume in volumes if volume["year"]}
+    for volume in volumes:
+        if volume["year"] and volume["patient"] is not None:
+            patients[volume["year"]].add(volume["patient"])
+    bins = _enough(patients, min_cell)
+    while len(bins) > most:
+        bins = [[year for one in bins[place : place + 2] for year in one] for place in range(0, len(bins), 2)]
+    number: dict[str | None, int] = {year: place for place, years in enumerate(bins) for year in years}
+    labels = [years[0] if len(years) == 1 else f"{years[0]}\u2013{years[-1]}" for years in bins]
+    if any(volume["year"] is None for volume in volumes):
+        number[None] = len(labels)
+        labels.append(_NONE)
+    dimension = {"name": "year", "title": "Year of study", "unit": "", "kind": "measure", "labels": labels}
+    return dimension, [number[volume["year"]] for volume in volumes]
+
+
+def _enough(patients: dict[str, set[int]], min_cell: int) -> list[list[str]]:
+    """Return years in groups of neighbours with at least `min_cell` patients each; the last takes what is left."""
+    groups: list[list[str]] = []
+    held: set[int] = set()
+    for year in sorted(patients):
+        if groups and len(held) < min_cell:
+            groups[-1].append(year)
+        else:
+            groups.append([year])
+            held = set()
+        held = held | patients[year]
+    if len(groups) > 1 and len(held) < min_cell:
+        last = groups.pop()
+        groups[-1] += last
+    return groups
 
 
 def _usable(value: float | None) -> float | None:

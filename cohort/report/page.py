@@ -7,12 +7,15 @@ import functools
 import hashlib
 import json
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import markupsafe
 
 from cohort.report import charts, glance, names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TEMPLATES = resources.files("cohort.report") / "templates"
 
@@ -65,9 +68,21 @@ def _text(name: str) -> str:
     return (_TEMPLATES / name).read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
-def _environment() -> jinja2.Environment:
+def style() -> str:
+    """Return the style sheet, which other pages use too."""
+    return _text("page.css")
+
+
+def environment(load: Callable[[str], str] = _text) -> jinja2.Environment:
+    """Return what fills in templates: everything is escaped, nothing undefined passes.
+
+    Parameters
+    ----------
+    load : callable
+        Gives the text of a template by its name.
+    """
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_text),
+        loader=jinja2.FunctionLoader(load),
         autoescape=True,  # header values are hostile input
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -140,16 +155,16 @@ def render(data: dict[str, Any]) -> str:
     scripts = [_script_text(_text("explore.js")), _script_text(_text("page.js"))]
     if specs:
         scripts.insert(0, _library())
-    style = _text("page.css")
-    html = _environment().get_template("page.html.j2").render(
+    sheet = style()
+    html = environment().get_template("page.html.j2").render(
         data=data,
         glance=glance.glance(data),
         specs=specs,
         block=json_block(specs),
         cube=json_block(data["explore"]),
         axes=charts.axis_titles(data["spacing"]),
-        policy=policy(scripts, [style]),
+        policy=policy(scripts, [sheet]),
         scripts=[markupsafe.Markup(text) for text in scripts],  # noqa: S704 - our own files and the library
-        style=markupsafe.Markup(style),  # noqa: S704 - our own file
+        style=markupsafe.Markup(sheet),  # noqa: S704 - our own file
     )  # fmt: skip
     return html.strip() + "\n"

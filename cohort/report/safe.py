@@ -259,12 +259,20 @@ def year(date: str | None) -> str | None:
     return text if text.isascii() and text.isdigit() and "1900" <= text <= "2100" else None
 
 
-def age_group(age: str | None) -> str | None:
-    """Return the decade of a DICOM age string, one group from 90 on, None where it cannot be read."""
+def age_in_years(age: str | None) -> float | None:
+    """Return the years of a DICOM age string, None where it cannot be read. As it is, it is not to be shown."""
     text = (age or "").strip().upper()
     if not text or not text[:-1].isascii() or not text[:-1].isdigit() or text[-1] not in _AGE_UNITS:
         return None
-    decade = int(int(text[:-1]) * _AGE_UNITS[text[-1]]) // 10 * 10
+    return int(text[:-1]) * _AGE_UNITS[text[-1]]
+
+
+def age_group(age: str | None) -> str | None:
+    """Return the decade of a DICOM age string, one group from 90 on, None where it cannot be read."""
+    years = age_in_years(age)
+    if years is None:
+        return None
+    decade = int(years) // 10 * 10
     return f"{OLDEST_AGE}+" if decade >= OLDEST_AGE else f"{decade}-{decade + 9}"
 
 

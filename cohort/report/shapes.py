@@ -35,7 +35,9 @@ _COLUMNS = [
 
 def volume_rows(run: SafeRun) -> list[dict[str, Any]]:
     """Return the volumes with run-local numbers, and what became of them when their pixels were read."""
-    rows: list[dict[str, Any]] = run.read("volumes", _COLUMNS, numbers=["volume_id"]).to_pylist()
+    rows: list[dict[str, Any]] = run.read("volumes", _COLUMNS, numbers=["volume_id", "series_key"]).to_pylist()
+    studied = run.read("series", years=["StudyDate"], numbers=["series_key", "PatientID"]).to_pylist()
+    when = {row["series_key"]: row for row in studied}
     fate = {}
     if run.has("outcomes"):
         outcomes = run.read("outcomes", ["status", "reason"], numbers=["volume_id"]).to_pylist()
@@ -45,6 +47,8 @@ def volume_rows(run: SafeRun) -> list[dict[str, Any]]:
         if later is not None:
             row |= {"status": later["status"], "reason": later["reason"]}
         row["verdict"] = _verdict(row)
+        of_series = when.get(row["series_key"], {})
+        row |= {"year": of_series.get("StudyDate"), "patient": of_series.get("PatientID")}
         row["label"] = names.label(row["Modality"])
     counts = Counter(row["label"] for row in rows)
     kept = set(sorted(counts, key=lambda label: (-counts[label], label))[:MOST_MODALITIES])

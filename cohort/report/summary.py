@@ -22,7 +22,7 @@ def summarise(run: SafeRun, options: ReportOptions) -> dict[str, Any]:
     """Return everything the page shows as plain data, in a fixed order, without anything private."""
     volumes = shapes.volume_rows(run)
     kinds, codes = _findings(run, options.min_cell)
-    cube = explore.cube(volumes)
+    cube = explore.cube(volumes, options.min_cell)
     cells = dict(zip((volume["volume_id"] for volume in volumes), cube.pop("places"), strict=True))
     data: dict[str, Any] = {
         "title": options.title,

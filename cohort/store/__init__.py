@@ -2,13 +2,18 @@
 
 Everything is written under a temporary name, flushed, synced and renamed. A stage is done when its commit
 record `stages/<stage>.json` exists: it lists every artefact with size and SHA-256 and is written last.
-Nothing that no record lists is ever read.
+Nothing that no record lists is ever read. Records carry their own digest.
 """
 
 from __future__ import annotations
 
-from cohort.store.artefacts import Artefact, digest, inputs_of, table_of
+from cohort.store.artefacts import Artefact, digest, digest_of_file, inputs_of, table_of
 from cohort.store.folder import STAGES, RunFolder
-from cohort.store.pending import PendingVolume
+from cohort.store.lock import Lock
+from cohort.store.pending import METADATA, PendingVolume, chunks_of
+from cohort.store.seals import is_whole, sealed
 
-__all__ = ["STAGES", "Artefact", "PendingVolume", "RunFolder", "digest", "inputs_of", "table_of"]
+__all__ = [
+    "METADATA", "STAGES", "Artefact", "Lock", "PendingVolume", "RunFolder", "chunks_of", "digest", "digest_of_file",
+    "inputs_of", "is_whole", "sealed", "table_of",
+]  # fmt: skip

@@ -53,6 +53,12 @@ def inputs_of(*values: Any) -> str:
     return digest([schema.FORMAT_VERSION, schema.VERSION, *values])
 
 
+def digest_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def sync(path: Path) -> None:
     """Flush a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -7,21 +7,21 @@ Nothing that no record lists is ever read.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cohort import schema
 from cohort.errors import FormatError, MissingStageError, OutputError
-from cohort.store.artefacts import TEMPORARY, Artefact, digest, sync
+from cohort.store.artefacts import TEMPORARY, Artefact, digest
 from cohort.store.pending import PendingVolume
+from cohort.store.seals import is_damaged, is_whole, sealed
+from cohort.store.writing import OURS, Folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import pyarrow as pa
     import zarr
@@ -44,12 +44,14 @@ _PLACES: dict[str, tuple[str, str]] = {
     "findings": ("findings.parquet", "check"),
 }
 
+_GROUP = json.dumps({"attributes": {}, "zarr_format": 3, "node_type": "group"}, indent=2)
+
 _PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
 # A fifth larger than by zstd, and written in two thirds of the time (a tenth of the scan's for `files`).
 _PLAIN = {"compression": "lz4", "compression_level": None, "use_dictionary": False, "write_statistics": False}
 
 
-class RunFolder:
+class RunFolder(Folder):
     """The folder of one run.
 
     Parameters
@@ -57,9 +59,6 @@ class RunFolder:
     path : Path
         OUT. Nothing is created until the first write.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
 
     # -- what is there -------------------------------------------------------------------------------------
 
@@ -69,12 +68,24 @@ class RunFolder:
             raise OutputError(f"{self.path} is a file; name a folder for the results")
         if not self.path.exists() or self._is_run():
             return
-        if any(self.path.iterdir()):
+        if any(not path.name.startswith(OURS) for path in self.path.iterdir()):
             raise OutputError(f"{self.path} holds something else; name a new or empty folder with -o")
+
+    def check_begun(self) -> None:
+        """Raise OutputError unless OUT is a run folder, be its `run.json` damaged."""
+        if not self.path.is_dir() or not self._is_run():
+            raise OutputError(f"{self.path} is not a run folder; make one with: cohort run SOURCE -o {self.path}")
+
+    def clear(self) -> None:
+        """Remove everything a run wrote, and nothing else; OUT must be new, empty or a run folder."""
+        self.check_usable()
+        self.take_away()
 
     def _is_run(self) -> bool:
         if not (self.path / "run.json").is_file():
             return False
+        if is_damaged((self.path / "run.json").read_bytes()):
+            return True
         version = self.info().get("format_version")
         if version != schema.FORMAT_VERSION:
             raise OutputError(
@@ -84,27 +95,40 @@ class RunFolder:
         return True
 
     def check_opened(self) -> None:
-        """Raise OutputError unless OUT is a run folder."""
-        if not self.path.is_dir() or not self._is_run():
-            raise OutputError(f"{self.path} is not a run folder; make one with: cohort run SOURCE -o {self.path}")
+        """Raise OutputError unless OUT is a run folder that can be read."""
+        self.check_begun()
+        self.info()
 
     def info(self) -> dict[str, Any]:
         """Return `run.json`; empty before the first write."""
         path = self.path / "run.json"
         if not path.is_file():
             return {}
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, OSError):
-            raise OutputError(f"{path} is damaged; begin anew with --restart") from None
+        text = path.read_bytes()
+        if is_damaged(text):
+            raise OutputError(f"{path} is damaged; `cohort run` with the same sources and options writes it anew")
+        data = json.loads(text)
         return data if isinstance(data, dict) else {}
+
+    def known_info(self) -> dict[str, Any]:
+        """Return `run.json`; empty where there is none, or a damaged one: a run writes it anew."""
+        path = self.path / "run.json"
+        return {} if path.is_file() and is_damaged(path.read_bytes()) else self.info()
+
+    def write_info(self, data: Mapping[str, Any]) -> None:
+        """Write `run.json`, with its own digest, where it says anything new."""
+        self.write_text_once("run.json", sealed(data))
 
     def record(self, stage: str) -> dict[str, Any] | None:
         """Return the commit record of a stage, None where it has not been committed."""
         path = self.path / "stages" / f"{stage}.json"
-        if not path.is_file():
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
             return None
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if is_damaged(text):
+            raise FormatError(f"{path} is damaged; run the same command again to make it anew")
+        data: dict[str, Any] = json.loads(text)
         if data.get("format_version") != schema.FORMAT_VERSION:
             raise FormatError(
                 f"stage {stage} has format version {data.get('format_version')}; begin anew with --restart"
@@ -241,44 +265,6 @@ class RunFolder:
         artefact = self._write(name, write)
         return Artefact(artefact.path, artefact.size, artefact.sha256, rows)
 
-    def write_text(self, name: str, text: str) -> Artefact:
-        """Write one text file below OUT, atomically."""
-        return self._write(name, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-    def write_json(self, name: str, data: Any) -> Artefact:
-        """Write plain data as JSON below OUT, atomically."""
-        return self.write_text(name, json.dumps(data, indent=1, sort_keys=True, ensure_ascii=True) + "\n")
-
-    def _write(self, name: str, write: Any, rows: int | None = None) -> Artefact:
-        final = self.path / name
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{final.name}")
-        try:
-            write(temporary)
-            sync(temporary)
-            artefact = self.artefact_of(temporary, name, rows)
-            temporary.replace(final)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync(final.parent)
-        return artefact
-
-    @contextmanager
-    def scratch(self, name: str) -> Iterator[str]:
-        """Yield the name of a folder below OUT for intermediate parts; removed afterwards."""
-        folder = f"{TEMPORARY}{name}"
-        shutil.rmtree(self.path / folder, ignore_errors=True)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(self.path / folder, ignore_errors=True)
-
-    def artefact_of(self, path: Path, name: str, rows: int | None = None) -> Artefact:
-        """Describe a file that exists."""
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return Artefact(name, path.stat().st_size, sha256, rows)
-
     def part_name(self, table: str, number: int, inputs: Any) -> str:
         """Name of a part; it carries the digest of what it was made from, so existing means done."""
         return f"{_PLACES[table][0]}/part-{number:05d}-{digest(inputs)[:12]}.parquet"
@@ -313,33 +299,26 @@ class RunFolder:
             "counts": dict(counts),
             "extra": extra,
         }
-        self.write_json(f"stages/{stage}.json", record)
-        self._sweep_parts(stage, {a.path for a in kept})
-        return record
+        self.write_text(f"stages/{stage}.json", sealed(record))
+        self.sweep_parts(stage)
+        return self.committed(stage)
 
     def withdraw(self, stages: Iterable[str]) -> None:
         """Take back the commit of stages whose inputs are about to change."""
         for stage in stages:
             (self.path / "stages" / f"{stage}.json").unlink(missing_ok=True)
 
-    def _sweep_parts(self, stage: str, kept: set[str]) -> None:
-        folders = [place for place, owner in _PLACES.values() if owner == stage and not place.endswith(".parquet")]
-        for folder in folders:
+    def part_folders(self) -> list[tuple[str, str]]:
+        """Return the folders of tables in parts, each with the stage that writes it."""
+        return [(place, stage) for place, stage in _PLACES.values() if not place.endswith(".parquet")]
+
+    def sweep_parts(self, stage: str) -> None:
+        """Remove the parts that a stage did not commit: of earlier inputs, or of a run that was interrupted."""
+        kept = {artefact["path"] for artefact in self.committed(stage)["artefacts"]}
+        for folder in (place for place, owner in self.part_folders() if owner == stage):
             for path in (self.path / folder).glob("*.parquet"):
                 if path.relative_to(self.path).as_posix() not in kept:
-                    path.unlink()
-
-    def sweep(self) -> None:
-        """Remove what an interrupted run left half written."""
-        if self.path.is_dir():
-            for path in [*self.path.glob(f"**/{TEMPORARY}*")]:
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-    def clear(self) -> None:
-        """Remove everything a run wrote; OUT must be a run folder."""
-        self.check_opened()
-        for path in self.path.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    path.unlink(missing_ok=True)
 
     # -- volumes in Zarr -----------------------------------------------------------------------------------
 
@@ -372,11 +351,12 @@ class RunFolder:
         return dict(zarr.open_group(self.path / "volumes.zarr" / zarr_path, mode="r").attrs)
 
     def volume_commit(self, zarr_path: str) -> dict[str, Any] | None:
-        """Return the commit record of a volume, None where there is none."""
+        """Return the commit record of a volume, None where there is none, or a damaged one."""
         path = self.path / "volumes.zarr" / zarr_path / "commit.json"
         if not path.is_file():
             return None
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
+        data: dict[str, Any] | None = json.loads(text) if is_whole(text) else None
         return data
 
     def new_volume(self, zarr_path: str) -> PendingVolume:
@@ -384,15 +364,19 @@ class RunFolder:
         final = self.path / "volumes.zarr" / zarr_path
         return PendingVolume(final, final.parent / f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{final.name}")
 
-    def keep_volumes(self, zarr_paths: set[str]) -> None:
-        """Remove volumes that are not of this run any more, and describe the hierarchy as Zarr groups."""
-        import zarr
+    def keep_volumes(self, zarr_paths: set[str]) -> list[Artefact]:
+        """Remove images that are not of this run any more, and describe the hierarchy as Zarr groups.
 
+        Returns
+        -------
+        list of Artefact
+            What describes the groups.
+        """
         root = self.path / "volumes.zarr"
         if not root.is_dir():
-            return
-        for folder in root.glob("*/*/commit.json"):
-            if folder.parent.relative_to(root).as_posix() not in zarr_paths:
-                shutil.rmtree(folder.parent)
-        for group in (root, *(p for p in sorted(root.iterdir()) if p.is_dir())):
-            zarr.open_group(group, mode="a", zarr_format=3)
+            return []
+        for folder in root.glob("[!.]*/[!.]*/"):
+            if folder.relative_to(root).as_posix() not in zarr_paths:
+                shutil.rmtree(folder)
+        groups = ["", *(f"{path.name}/" for path in sorted(root.glob("[!.]*/")))]
+        return [self.write_text_once(f"volumes.zarr/{group}zarr.json", _GROUP) for group in groups]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cohort.errors import FormatError
-from cohort.store.artefacts import sync
+from cohort.store.artefacts import TEMPORARY, digest_of_file, sync
+from cohort.store.seals import sealed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +21,11 @@ if TYPE_CHECKING:
 
     import zarr
 
+METADATA = ("zarr.json", "0/zarr.json")
+"""What Zarr knows of an image: its digests are in the commit record, as chunks have checksums and this has none."""
+
 _SYNCS = 16  # flushes under way at once
+_TRIES = 20  # to put a folder in the place of another, while the same task runs elsewhere too
 
 
 @dataclass(frozen=True)
@@ -60,21 +68,41 @@ class PendingVolume:
 
     def commit(self, record: Mapping[str, Any]) -> None:
         """Count the chunks, write the commit record, sync and rename."""
-        chunks = sum(1 for p in (self.temporary / "0" / "c").glob("**/*") if p.is_file())
+        chunks, size = chunks_of(self.temporary)
         expected = int(record["chunks"])
         if chunks != expected:
             raise FormatError(f"{chunks} chunks written, {expected} expected; the disk may be full")
-        text = json.dumps(dict(record), indent=1, sort_keys=True) + "\n"
+        metadata = {name: digest_of_file(self.temporary / name) for name in METADATA}
+        text = sealed(dict(record) | {"chunk_bytes": size, "metadata": metadata})
         (self.temporary / "commit.json").write_text(text, encoding="utf-8")
         _sync_all([*self.temporary.glob("**/*"), self.temporary])
-        if self.final.exists():
-            shutil.rmtree(self.final)
-        self.temporary.rename(self.final)
+        _replace_folder(self.temporary, self.final)
         sync(self.final.parent)
 
     def drop(self) -> None:
         """Remove what was written so far."""
         shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def chunks_of(folder: Path) -> tuple[int, int]:
+    """Return how many chunks an image has on the disk, and their size in bytes."""
+    sizes = [path.stat().st_size for path in (folder / "0" / "c").glob("**/*") if path.is_file()]
+    return len(sizes), sum(sizes)
+
+
+def _replace_folder(temporary: Path, final: Path) -> None:
+    """Rename a folder, in the place of one that may be there: the same task may run twice at the same time."""
+    for left in reversed(range(_TRIES)):
+        try:
+            temporary.rename(final)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not left:
+                raise
+        former = final.with_name(f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-former")
+        with contextlib.suppress(FileNotFoundError):  # the other one was faster
+            final.rename(former)
+        shutil.rmtree(former, ignore_errors=True)
 
 
 def _sync_all(paths: list[Path]) -> None:

@@ -36,6 +36,9 @@ class Shared:
         self.texts |= _ran("report", str(self.out), "--card", "claim", "--scheduler", "sync")
         self.texts["report.html"] = (self.out / "report.html").read_text(encoding="utf-8")
         self.texts["report.json"] = (self.out / "report.json").read_text(encoding="utf-8")
+        page = folder / "compared.html"  # with itself: everything occurs in both
+        self.texts |= _ran("compare", str(self.out), str(self.out), "--html", str(page))
+        self.texts["compared.html"] = page.read_text(encoding="utf-8")
         self.texts |= {p.name: p.read_text("utf-8", "replace") for p in folder.rglob("*.log")}
 
 
@@ -68,6 +71,7 @@ def test_enough_is_planted_and_arrives_in_the_tables(shared: Shared) -> None:
 def test_no_canary_leaves(shared: Shared) -> None:
     assert {name: found for name, text in shared.texts.items() if (found := hits(text))} == {}
     assert "volumes" in shared.texts["report.html"]
+    assert "in both" in shared.texts["stdout of compare"]
     assert "CLAIM 34" in shared.texts["stdout of report"]
 
 

@@ -1,0 +1,182 @@
+"""One run at a time: OUT/.lock names the host and process that write to a run folder.
+
+The file is made with O_EXCL and holds host, pid and time of start; its time of change is the heartbeat. It is stale
+where its process is dead (same host), or has not beaten for `STALE_SECONDS` (another host). Readers do not look at it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from cohort.errors import OutputError, RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LOCK = ".lock"
+"""Name of the lock in a run folder."""
+
+STALE_SECONDS = 600
+"""A lock of another host that has not beaten for so long is stale."""
+
+_BEAT_SECONDS = 20
+
+
+class Lock:
+    """The lock of a run folder, held from `acquire` to `release`.
+
+    Parameters
+    ----------
+    folder : Path
+        OUT; it is made where it does not exist, and removed again by `release` where nothing else came into it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / LOCK
+        self._text = json.dumps(_owner() | {"token": os.urandom(8).hex()}) + "\n"
+        self._made = False
+        self._stop = threading.Event()
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises
+        ------
+        OutputError
+            If another run holds it; host and pid are named.
+        """
+        self._made = not self._folder.exists()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with _alone_in(self._folder) as alone:
+            holder = _holder(self._path)
+            if holder is not None:
+                if not _is_stale(holder, self._path, alone=alone):
+                    raise OutputError(
+                        f"{self._folder} is being written by another run: process {holder.get('pid', 'unknown')} on "
+                        f"{holder.get('host', 'an unknown host')}; wait for it, or name another folder"
+                    )
+                self._path.unlink(missing_ok=True)
+            self._write()
+        threading.Thread(target=self._beat, name="lock", daemon=True).start()
+
+    def _write(self) -> None:
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            raise OutputError(f"{self._folder} is being written by another run that has just begun") from None
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(self._text)
+            file.flush()
+            os.fsync(descriptor)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(_BEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                if self._is_ours():
+                    os.utime(self._path)
+
+    def _is_ours(self) -> bool:
+        try:
+            return self._path.read_text(encoding="utf-8") == self._text
+        except OSError:
+            return False
+
+    def check(self) -> None:
+        """Raise RunError where another run has taken the lock for stale, as after a long time without a network."""
+        if not self._is_ours():
+            raise RunError(f"{self._folder} was taken over by another run, which took this one for dead")
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._stop.set()
+        with contextlib.suppress(OSError):
+            if self._is_ours():
+                self._path.unlink()
+            if self._made:
+                self._folder.rmdir()  # fails, rightly, where anything was written
+
+
+def _owner() -> dict[str, Any]:
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"host": platform.node(), "pid": os.getpid(), "born": _born(os.getpid()), "started": started}
+
+
+def _born(pid: int) -> str | None:
+    """Return when a process of this host began, as the system counts, so that a pid used again is told apart."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return None
+    return None if fields[0] in "ZX" else fields[19]
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[bool]:
+    """Keep other processes of this host from looking at the lock at the same time; yields whether that worked."""
+    try:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            alone = True
+        except OSError:  # a network file system without it
+            alone = False
+        yield alone
+    finally:
+        os.close(descriptor)
+
+
+def _holder(path: Path) -> dict[str, Any] | None:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    try:
+        data = json.loads(text)
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _is_stale(holder: dict[str, Any], path: Path, *, alone: bool) -> bool:
+    if not holder and alone:
+        return True  # its process was killed between making and writing it
+    if holder.get("host") == platform.node() and isinstance(holder.get("pid"), int):
+        return not _lives(holder["pid"], holder.get("born"))
+    return _age(path) > STALE_SECONDS
+
+
+def _lives(pid: int, born: str | None) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return born is None or _born(pid) == born
+
+
+def _age(path: Path) -> float:
+    """Return the seconds since the last heartbeat, by the clock of the file system: hosts may differ."""
+    probe = path.with_name(f"{LOCK}-{os.urandom(4).hex()}")
+    try:
+        probe.touch()
+        return probe.stat().st_mtime - path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+    finally:
+        probe.unlink(missing_ok=True)

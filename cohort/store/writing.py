@@ -1,0 +1,116 @@
+"""Writing below one folder: under a temporary name, flushed, synced, renamed. No reader sees half a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from cohort.store.artefacts import TEMPORARY, Artefact, digest_of_file, sync
+from cohort.store.lock import LOCK, Lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_WRITTEN = (
+    "stages", "report.html", "report.json", "findings.parquet", "statistics", "volumes.zarr", "volumes.parquet",
+    "series.parquet", "frames", "files", "manifest", "schema.json", "run.json",
+)  # fmt: skip
+"""All that a run writes, in the order in which it is taken away: commits first, what makes it a run folder last."""
+
+OURS = (TEMPORARY, LOCK, "schema.json")
+"""How the names begin of what a run that was killed at its very beginning leaves."""
+
+
+class Folder:
+    """A folder that is written to safely.
+
+    Parameters
+    ----------
+    path : Path
+        Nothing is created until the first write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def locked(self) -> Iterator[Lock]:
+        """Hold the lock: one run at a time writes here.
+
+        Raises
+        ------
+        OutputError
+            If another run holds it.
+        """
+        lock = Lock(self.path)
+        lock.acquire()
+        try:
+            yield lock
+        finally:
+            lock.release()
+
+    def write_text(self, name: str, text: str) -> Artefact:
+        """Write one text file below OUT, atomically."""
+        return self._write(name, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    def write_text_once(self, name: str, text: str) -> Artefact:
+        """Write one text file below OUT, unless it is there with the same text."""
+        path = self.path / name
+        if path.is_file() and path.read_bytes() == text.encode():
+            return self.artefact_of(path, name)
+        return self.write_text(name, text)
+
+    def write_json(self, name: str, data: Any) -> Artefact:
+        """Write plain data as JSON below OUT, atomically."""
+        return self.write_text(name, json.dumps(data, indent=1, sort_keys=True, ensure_ascii=True) + "\n")
+
+    def _write(self, name: str, write: Callable[[Path], Any], rows: int | None = None) -> Artefact:
+        final = self.path / name
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = final.with_name(f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{final.name}")
+        try:
+            write(temporary)
+            sync(temporary)
+            artefact = self.artefact_of(temporary, name, rows)
+            temporary.replace(final)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync(final.parent)
+        return artefact
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[str]:
+        """Yield the name of a folder below OUT for intermediate parts; removed afterwards."""
+        folder = f"{TEMPORARY}{name}"
+        shutil.rmtree(self.path / folder, ignore_errors=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(self.path / folder, ignore_errors=True)
+
+    def artefact_of(self, path: Path, name: str, rows: int | None = None) -> Artefact:
+        """Describe a file that exists."""
+        return Artefact(name, path.stat().st_size, digest_of_file(path), rows)
+
+    def sweep(self) -> None:
+        """Remove what an interrupted run left half written."""
+        if self.path.is_dir():
+            for path in [*self.path.glob(f"**/{TEMPORARY}*")]:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)  # a worker of the interrupted run may still be at it
+                else:
+                    path.unlink(missing_ok=True)
+
+    def take_away(self) -> None:
+        """Remove everything a run wrote, and nothing else; whenever it is killed, what is left is a run folder."""
+        former = self.path / f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-former"
+        former.mkdir()
+        for name in _WRITTEN:
+            if (self.path / name).exists():
+                (self.path / name).rename(former / name)
+        sync(self.path)
+        shutil.rmtree(former)
