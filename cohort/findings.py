@@ -92,7 +92,7 @@ KINDS: tuple[FindingKind, ...] = (
     FindingKind("GEO-MOSAIC", _W, "volume", "Many slices in one frame; the private header that places them lacks", _M, "A mosaic that could not be taken apart"),
     FindingKind("GEO-LOCALIZER", _I, "volume", "Frames of another orientation or size were set aside", _C, "Images of the series that fit no stack"),
     FindingKind("GEO-MIXED-SERIES", _I, "series", "The series holds several volumes; see split_reason", _C, "More than one volume"),
-    FindingKind("GEO-SPACING-TAG-DISAGREES", _W, "volume", "SpacingBetweenSlices is not the measured spacing", _C, "They differ by more than `spacing_disagreement_mm`, whatever the sign; segmentations may leave out slices"),
+    FindingKind("GEO-SPACING-TAG-DISAGREES", _W, "volume", "SpacingBetweenSlices is not the measured spacing", _C, "They differ by more than `spacing_disagreement_mm`; the sign is a direction in NM alone (PS3.3 C.8.4.15); segmentations may leave out slices"),
     FindingKind("GEO-SPACING-UNKNOWN", _W, "volume", "No spacing in the plane: lengths cannot be measured", _M, "CT, MR or PET without it"),
     FindingKind("GEO-SLICES-OVERLAP", _I, "volume", "Slices are thicker than their distance", _M, "SliceThickness exceeds the measured spacing by more than 1 % and `spacing_disagreement_mm`"),
     FindingKind("GEO-SLICES-APART", _I, "volume", "Tissue between the slices was not imaged", _M, "The measured spacing exceeds SliceThickness by more than 1 % and `spacing_disagreement_mm`"),

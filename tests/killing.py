@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import random
 import shutil
@@ -10,9 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
-from importlib import import_module
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,11 @@ from cohort.store import digest_of_file
 
 MIX = {"worker": 40, "scheduler": 10, "client": 10, "stop": 5}
 """How often what is struck, in this proportion."""
+
+_SERVER = multiprocessing.get_context("forkserver")  # a fork of the process of the tests would inherit its locks
+_SERVER.set_forkserver_preload(
+    ["cohort.headers", "cohort.volumes", "cohort.ingest", "cohort.reductions", "cohort.report", "zarr"]
+)
 
 _PATIENCE = 300.0  # seconds after which a run counts as hanging
 _STOPPED = 3.0  # seconds for which a worker is stopped
@@ -86,14 +91,14 @@ def strike(folder: Path, kind: str, known: Undisturbed, random_: random.Random) 
     shutil.rmtree(out, ignore_errors=True)
     moment = random_.uniform(0.02, 1) * known.seconds
     with _cluster(folder) if kind == "scheduler" else contextlib.nullcontext((None, None)) as (scheduler, file):
-        pid = _begin(known.images, out, config_of("sync" if kind == "writing" else "local", file))
-        ended = _wait(pid, moment)
-        struck = ended is None and _struck(kind, pid, scheduler, random_)
+        process = _begin(known.images, out, config_of("sync" if kind == "writing" else "local", file))
+        ended = _wait(process, moment)
+        struck = ended is None and _struck(kind, process.pid, scheduler, random_)
         if ended is None:
-            ended = _wait(pid, _PATIENCE)
+            ended = _wait(process, _PATIENCE)
     if ended is None:
-        os.killpg(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.join()
         return Fault(kind, moment, struck, False, "hangs")
     wrong = _half_written(out, known)
     resumed = ended != 0
@@ -103,35 +108,26 @@ def strike(folder: Path, kind: str, known: Undisturbed, random_: random.Random) 
     return Fault(kind, moment, struck, resumed, wrong)
 
 
-def _begin(images: Path, out: Path, config: Config) -> int:
-    """Run in a forked process, the first of its group; return its id."""
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        os.setpgid(0, 0)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-            os.dup2(nowhere.fileno(), 2)
-        pipeline.run([str(images)], out, config)
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
+def _begin(images: Path, out: Path, config: Config) -> BaseProcess:
+    """Run in a process of its own, the first of its group, forked from one that has the imports and no threads."""
+    process = _SERVER.Process(target=_run, args=(images, out, config))
+    process.start()
+    return process
 
 
-def _wait(pid: int, seconds: float) -> int | None:
+def _run(images: Path, out: Path, config: Config) -> None:
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    pipeline.run([str(images)], out, config)
+
+
+def _wait(process: BaseProcess, seconds: float) -> int | None:
     """Return how a process ended, None where it has not."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    return None
+    process.join(seconds)
+    return process.exitcode
 
 
 def _struck(kind: str, pid: int, scheduler: subprocess.Popen[bytes] | None, random_: random.Random) -> bool:
@@ -211,8 +207,6 @@ def kills(
     folder: Path, kinds: list[str], seed: int, tell: Callable[[Fault], None] = lambda _: None, *, files: int = 240
 ) -> list[Fault]:
     """Strike a run over so many files once for every kind named; return what came of it."""
-    for module in ("cohort.headers", "cohort.volumes", "cohort.ingest", "cohort.reductions", "cohort.report", "zarr"):
-        import_module(module)  # once, before the forks
     random_ = random.Random(seed)
     sync = make_undisturbed(folder, files)
     local = make_undisturbed(folder, files, "local") if set(kinds) - {"writing"} else sync

@@ -312,7 +312,7 @@ NOTHING: dict[str, Callable[[], list[Row]]] = {
     "a known character set": lambda: of_header(SpecificCharacterSet="\\ISO 2022 IR 87"),
     "segmentations leave out empty slices": lambda: of_volume(Modality="SEG", missing_slice_count=3),
     "segmentations have other slices than their image": lambda: of_volume(Modality="SEG", spacing_slice_mm=4.0),
-    "slices counted downwards": lambda: of_volume(spacing_between_slices_mm=-2.0),
+    "slices counted downwards": lambda: of_volume(Modality="NM", spacing_between_slices_mm=-2.0),
     "radiographs have no slices": lambda: of_volume(Modality="CR", slices=1, spacing_row_mm=None),
     "rounding of the thickness": lambda: of_volume(slice_thickness_mm=2.01),
     "few volumes": lambda: of_outliers("STAT-OUTLIER", "mean", [*SPREAD[:18], 300.0]),

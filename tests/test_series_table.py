@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohort.checks.series import check_identity
+from cohort.checks.identity import check_identity
 from cohort.config import Config, config_from
 from cohort.readers import key_of
 from cohort.schema import FILES, KEY_ATTRIBUTES, Status
@@ -124,8 +124,9 @@ def test_a_uid_of_several_patients_is_a_finding_on_each_series(
 ) -> None:
     import json
 
+    no_frame = {"FrameOfReferenceUID": None}
     rows = [
-        {"series_key": f"key{i}", "PatientID": p, "StudyInstanceUID": s, "SeriesInstanceUID": u}
+        {"series_key": f"key{i}", "PatientID": p, "StudyInstanceUID": s, "SeriesInstanceUID": u} | no_frame
         for i, (p, s, u) in enumerate(zip(patients, studies, series, strict=True))
     ]
     found = list(check_identity(rows))

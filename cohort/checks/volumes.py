@@ -117,8 +117,10 @@ def _geometry(row: Row, options: CheckOptions) -> Iterator[Row]:
     if "conflicting_instance" in (row["split_reason"] or ""):
         yield finding("ID-CONFLICTING-SOP", subject, slices=row["slices"])
     declared, measured = row["spacing_between_slices_mm"], row["spacing_slice_mm"]
+    if declared is not None and row["Modality"] == "NM":
+        declared = abs(declared)  # there its sign is a direction (PS3.3 C.8.4.15)
     told = declared is not None and measured is not None and not sparse
-    if told and abs(abs(declared) - measured) > options.spacing_disagreement_mm:  # its sign is a direction
+    if told and abs(declared - measured) > options.spacing_disagreement_mm:
         yield finding("GEO-SPACING-TAG-DISAGREES", subject, declared_mm=declared, measured_mm=measured)
 
 
