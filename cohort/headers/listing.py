@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cohort.store import RunFolder
 
 _FIRST_SHARD = 64  # objects; shards double every `_GROWTH` of them up to `shard_size`
-_GROWTH = 4
+_GROWTH = 2  # every part costs as much as to read a hundred headers, however few rows it has
 
 
 def shards_of(

@@ -51,17 +51,21 @@ def parse_shard(objects: pa.Table, files: Table, config: Config) -> Iterator[pa.
 
     from cohort.readers import forget, without_warnings
 
-    listed, rows, characters = objects.select(_LISTED), [], 0
+    listed, characters = objects.select(_LISTED), 0
     modified = objects["modified"].cast(pa.int64())  # as a time it would cost more than to read a header
     entries = objects.set_column(objects.column_names.index("modified"), "modified", modified).to_pylist()
+    found = _Columns(files, listed)
     with without_warnings(), _seldom_collected():
         for row in rows_of(entries, config):
-            rows.append(row)
+            found.add(row)
             characters += len(row.get("header_json") or "")
             if characters > _MOST_CHARACTERS:
-                yield _table(listed.slice(0, len(rows)), rows, files)
-                listed, rows, characters = listed.slice(len(rows)), [], 0
-        yield _table(listed, rows, files)
+                yield found.table()
+                listed, characters = listed.slice(found.count), 0
+                found = _Columns(files, listed)
+        if found.count != listed.num_rows:
+            raise ConservationError("a shard lost rows")
+        yield found.table()
     forget()
 
 
@@ -76,21 +80,50 @@ def _seldom_collected() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _table(listed: pa.Table, rows: list[Row], files: Table) -> pa.Table:
-    """Put what was listed and what was read beside each other, column by column."""
-    import pyarrow as pa
+class _Columns:
+    """Rows taken apart as they come: a row has a third of the columns, and thousands of rows would fill the memory.
 
-    if len(rows) != listed.num_rows:
-        raise ConservationError("a shard lost rows")
-    columns: dict[str, Any] = {name: listed[name] for name in _LISTED}
-    columns |= {name: [row.get(name) for row in rows] for name in files.names if name not in columns}
-    try:
-        return pa.table(columns, schema=files.arrow())
-    except (pa.ArrowException, OverflowError, UnicodeError, ValueError, TypeError):
-        if len(rows) > 1:  # one value that no column can hold must not cost the shard
-            return pa.concat_tables([_table(listed.slice(i, 1), [row], files) for i, row in enumerate(rows)])
-        kept = {"status": Status.REJECTED, "reason": "value_out_of_range", "is_image": False}
-        return _table(listed, [kept | {"format": rows[0].get("format")}], files)
+    Parameters
+    ----------
+    files : Table
+        Layout of the rows.
+    listed : pa.Table
+        What was listed of the objects.
+    """
+
+    def __init__(self, files: Table, listed: pa.Table) -> None:
+        self.count = 0
+        self._files, self._listed = files, listed
+        self._values: dict[str, list[Any]] = {
+            name: [None] * listed.num_rows for name in files.names if name not in _LISTED
+        }
+
+    def add(self, row: Row) -> None:
+        """Add what was read of the next object."""
+        values, number = self._values, self.count
+        for name, value in row.items():
+            values[name][number] = value
+        self.count += 1
+
+    def table(self) -> pa.Table:
+        """Put what was listed and what was read of the objects so far beside each other."""
+        return self._table(0, self.count)
+
+    def _table(self, start: int, stop: int) -> pa.Table:
+        import pyarrow as pa
+
+        columns: dict[str, Any] = {name: self._listed[name].slice(start, stop - start) for name in _LISTED}
+        columns |= {name: values[start:stop] for name, values in self._values.items()}
+        try:
+            return pa.table(columns, schema=self._files.arrow())
+        except (pa.ArrowException, OverflowError, UnicodeError, ValueError, TypeError):
+            if stop - start > 1:  # one value that no column can hold must not cost the shard
+                return pa.concat_tables([self._table(number, number + 1) for number in range(start, stop)])
+            kept = {"status": Status.REJECTED, "reason": "value_out_of_range", "is_image": False}
+            for name, values in self._values.items():
+                if name != "format":
+                    values[start] = kept.get(name)
+            return self._table(start, stop)
 
 
 def rows_of(entries: Iterable[Entry], config: Config) -> Iterator[Row]:
@@ -102,11 +135,19 @@ class _Reader:
     """Reads objects, one row each."""
 
     def __init__(self, config: Config) -> None:
-        from cohort.readers import extra_columns
+        from cohort.readers import extra_columns, read_header
 
+        scan = config.scan
         self._config = config
-        self._extra = extra_columns(config.scan.extra_tags)
         self._sources: dict[str, Source] = {}
+        self._read_header = partial(
+            read_header,
+            gzip_limit=scan.gzip_limit_mib * MIB,
+            header_limit=scan.header_limit_mib * MIB,
+            element_limit=scan.element_limit,
+            extra=extra_columns(scan.extra_tags),
+            all_headers=scan.all_headers,
+        )
 
     def rows(self, entries: Iterable[Entry]) -> Iterator[Row]:
         """Yield the rows of objects, in order; files are opened a little ahead."""
@@ -129,9 +170,10 @@ class _Reader:
 
     def _source(self, entry: Entry) -> Source:
         root = entry["source"]
-        if root not in self._sources:
-            self._sources[root] = open_source(root)
-        return self._sources[root]
+        source = self._sources.get(root)
+        if source is None:
+            source = self._sources[root] = open_source(root)
+        return source
 
     def _row(self, entry: Entry, opened: BinaryIO | Exception | None) -> Row:
         try:
@@ -164,23 +206,11 @@ class _Reader:
         return row
 
     def _read(self, entry: Entry, file: BinaryIO) -> Row:
-        from cohort.readers import read_header
-
-        folder, name = os.path.split(entry["path_raw"])
-        scan = self._config.scan
+        folder, _, name = entry["path_raw"].rpartition(b"/")
+        neighbour = partial(_neighbour, self._source(entry), folder)
         row: Row = {}
         try:
-            row = read_header(
-                file,
-                entry["size"],
-                os.fsdecode(name),
-                neighbour=partial(_neighbour, self._source(entry), folder),
-                gzip_limit=scan.gzip_limit_mib * MIB,
-                header_limit=scan.header_limit_mib * MIB,
-                element_limit=scan.element_limit,
-                extra=self._extra,
-                all_headers=scan.all_headers,
-            )
+            row = self._read_header(file, entry["size"], os.fsdecode(name), neighbour=neighbour)
         except OSError:
             if damage_of(file) is None:
                 raise

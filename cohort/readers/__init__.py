@@ -121,7 +121,8 @@ def read_header(
     except RejectedError as rejection:
         row = {"status": Status.REJECTED, "reason": rejection.reason, "is_image": False}
         row["format"] = _format(inner)
-    return row | {"container": container}
+    row["container"] = container
+    return row
 
 
 def _by_content(
