@@ -20,11 +20,10 @@ RUN = "run"
 def check_records(run: RunFolder) -> Iterator[Problem]:
     """Yield what is wrong with `run.json`, `schema.json` and the commit records of the stages."""
     info = _record(run, "run.json")
-    if info is None:
+    if info is None and (run.path / "run.json").is_file():  # a run that begins has none yet
         yield Problem(RUN, "run.json", "is damaged")
-        info = {}
-    told = info.get("stages", {})
-    for artefact in info.get("artefacts", ()):
+    told = (info or {}).get("stages", {})
+    for artefact in (info or {}).get("artefacts", ()):
         yield from _check_file(run, RUN, artefact)
     for stage in STAGES:
         name = f"stages/{stage}.json"

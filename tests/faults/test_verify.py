@@ -53,6 +53,19 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def test_a_run_repairs_what_is_damaged_and_says_so_and_a_first_run_has_nothing_to_repair(tmp_path: Path) -> None:
+    make_images(tmp_path / "images")
+    told: list[str] = []
+    for repaired in (0, 0, 1):
+        if repaired:
+            flip(tmp_path / "out" / "series.parquet")
+        told.clear()
+        pipeline.run(
+            [str(tmp_path / "images")], tmp_path / "out", config_with(), progress=lambda s: told.append(s.stage)
+        )
+        assert told.count("repair") == repaired
+
+
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_whole_run_has_no_problem(made: Path, deep: bool) -> None:
     assert verify(RunFolder(made / "out"), deep=deep) == []
