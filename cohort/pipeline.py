@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from cohort.cluster import Needs, Step, check_workers, connect, ignore, plan
 from cohort.config import MIB, Config, config_from
 from cohort.errors import OutputError, RunError, SourceError
-from cohort.provenance import LIBRARIES, Journal
-from cohort.sources import ArchiveLimits, open_source, open_sources
+from cohort.provenance import LIBRARIES, Journal, versions
+from cohort.sources import ArchiveLimits, glimpses, open_sources
 from cohort.store import RunFolder, inputs_of
 from cohort.verify import DAMAGED, check_bytes, repair
 
@@ -196,30 +195,8 @@ def _from_source(
 
 
 def _needs(folder: RunFolder, config: Config, roots: Sequence[str]) -> Needs:
-    """Return what every worker must have, each root with one object of it as this process sees it."""
-    seen = [(root, _glimpse(root)) for root in roots]
-    return Needs(("cohort", *LIBRARIES), config.task_mib(), folder.path, partial(_unseen, seen))
-
-
-def _glimpse(root: str) -> int | None:
-    """Return what tells a root on disk from another under the same path; a bucket is the same from everywhere."""
-    if "://" in root:
-        first = next(iter(open_source(root).list(_alone)), None)
-        return None if first is None else first.size
-    found_in = Path(root)
-    found = found_in.stat()
-    return found.st_size if stat.S_ISREG(found.st_mode) else sum(1 for _ in found_in.iterdir())
-
-
-def _unseen(seen: Sequence[tuple[str, int | None]]) -> str | None:
-    """Run on a worker: return the first root that does not look as it should, None where all do."""
-    for root, glimpse in seen:
-        try:
-            if _glimpse(root) != glimpse:
-                return root
-        except (OSError, SourceError):
-            return root
-    return None
+    """Return what every worker must have."""
+    return Needs(partial(versions, ("cohort", *LIBRARIES)), config.task_mib(), folder.path, partial(glimpses, roots))
 
 
 def _check(roots: Sequence[str], folder: RunFolder, config: Config, from_file: str | None) -> list[Source]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cohort import isolation, schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from cohort.config import Config
     from cohort.store import RunFolder
@@ -70,7 +70,7 @@ class Journal:
             "config": self._config.as_dict(),
             "sources": list(sources),
             "from_file": info.get("from_file", False) if from_file is None else from_file,
-            "versions": _versions(),
+            "versions": versions(),
             "stages": info.get("stages", {}),
             "artefacts": [described.as_dict()],
         }
@@ -99,9 +99,10 @@ class Journal:
             self._folder.write_info(info | self._now)
 
 
-def _versions() -> dict[str, str]:
+def versions(libraries: Iterable[str] = LIBRARIES) -> dict[str, str]:
+    """Return the versions of the libraries that are installed here."""
     found = {}
-    for name in LIBRARIES:
+    for name in libraries:
         try:
             found[name] = version(name)
         except PackageNotFoundError:  # an extra that is not installed

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,10 @@ from cohort.cluster.kubernetes import manifest
 from cohort.cluster.planning import local_size
 from cohort.config import ClusterOptions, Config, KubernetesOptions, SlurmOptions, load_config
 from cohort.errors import ConfigError, OutputError, SchedulerError
+from cohort.phantom import make_series
+from cohort.provenance import versions
+from cohort.sources import glimpses
+from cohort.store import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -212,7 +217,12 @@ class FakeWorkers:
 
 
 def needs(out: Path, **changes: Any) -> Needs:
-    return dataclasses.replace(Needs(("cohort", "numpy", "imagecodecs"), 500, out, lambda: None), **changes)
+    known = Needs(partial(versions, ("cohort", "numpy", "pydicom")), 500, out, partial(glimpses, ("/",)))
+    return dataclasses.replace(known, **changes)
+
+
+def without(found: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in found.items() if key != name}
 
 
 def test_workers_that_have_all_pass_and_leave_nothing(tmp_path: Path) -> None:
@@ -224,14 +234,15 @@ def test_workers_that_have_all_pass_and_leave_nothing(tmp_path: Path) -> None:
     ("answer", "words"),
     [
         (lambda f: f() | {"numpy": "1.0"} if "versions" in str(f) else f(), "node7:1 has numpy 1.0, this machine has"),
-        (lambda f: f() | {"imagecodecs": None} if "versions" in str(f) else f(), "imagecodecs not installed"),
+        (lambda f: without(f(), "pydicom") if "versions" in str(f) else f(), "has pydicom none, this machine has"),
+        (lambda f: f() | {"imagecodecs": "9"} if "versions" in str(f) else f(), "imagecodecs 9, this machine has none"),
         (lambda f: ModuleNotFoundError("cohort"), "node7:1 has no cohort, or another version"),
         (lambda f: MemoryError(), "cannot be asked"),
-        (lambda f: "/data/images" if "lambda" in str(f) else f(), "does not see /data/images"),
+        (lambda f: {"/": None} if "glimpses" in str(f) else f(), "does not see / as this machine does"),
         (lambda f: "does not see" if "fault" in str(f) else f(), "does not see .*out; OUT must"),
         (lambda f: "cannot write to" if "fault" in str(f) else f(), "cannot write to .*out; OUT must"),
     ],
-    ids=["version", "missing", "no-cohort", "no-answer", "source", "out-unseen", "out-read-only"],
+    ids=["version", "missing", "beyond", "no-cohort", "no-answer", "source", "out-unseen", "out-read-only"],
 )
 def test_the_first_worker_that_lacks_something_is_named(tmp_path: Path, answer: Any, words: str) -> None:
     with pytest.raises(SchedulerError, match=words):
@@ -264,12 +275,22 @@ def test_another_folder_under_the_same_path_is_not_the_source(tmp_path: Path) ->
     root = tmp_path / "images"
     root.mkdir()
     (root / "a").touch()
-    seen = [(str(root), pipeline._glimpse(str(root)))]
-    assert pipeline._unseen(seen) is None
+    seen = glimpses([str(root)])
+    assert seen == {str(root): 1} == glimpses([str(root)])
     (root / "a").unlink()  # what a worker sees where the share is not mounted
-    assert pipeline._unseen(seen) == str(root)
+    assert glimpses([str(root)]) != seen
     root.rmdir()
-    assert pipeline._unseen(seen) == str(root)
+    assert glimpses([str(root)]) == {str(root): None}
+
+
+def test_a_glimpse_of_a_file_and_of_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"im\xffages")
+    make_series(folder / "s", files=2, rows=8, columns=8)
+    pipeline.scan([str(folder)], tmp_path / "out", Config(cluster=ClusterOptions("sync")))
+    (root,) = RunFolder(tmp_path / "out").info()["sources"]
+    assert glimpses([root]) == {root: 1}
+    (tmp_path / "list.txt").write_bytes(b"12345")
+    assert list(glimpses([str(tmp_path / "list.txt")]).values()) == [5]
 
 
 # -- real clusters -----------------------------------------------------------------------------------------

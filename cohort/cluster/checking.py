@@ -7,7 +7,6 @@ import platform
 import time
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from cohort.config import MIB
 from cohort.errors import OutputError, SchedulerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from distributed import Client
 
@@ -28,20 +27,20 @@ class Needs:
 
     Parameters
     ----------
-    libraries : sequence of str
-        Distributions whose versions shape a result, `cohort` among them.
+    versions : callable
+        Gives the versions that shape a result, `cohort` among them; must be the same on a worker as here.
     task_mib : int
         Memory that one task may need.
     out : Path
         The run folder, or where it will be.
-    look : callable
-        Run on the worker: None where it sees every source as this process does, else the root that it does not.
+    glimpses : callable
+        Gives a glimpse of every source; must be the same on a worker as here.
     """
 
-    libraries: Sequence[str]
+    versions: Callable[[], Mapping[str, str]]
     task_mib: int
     out: Path
-    look: Callable[[], str | None]
+    glimpses: Callable[[], Mapping[str, int | None]]
 
 
 def check_workers(client: Client | None, needs: Needs) -> None:
@@ -57,13 +56,8 @@ def check_workers(client: Client | None, needs: Needs) -> None:
     _check_memory(client, needs.task_mib)
     if _is_local(client):
         return
-    _check_versions(client, needs.libraries)
-    for worker, root in _answers(client, needs.look).items():
-        if root is not None:
-            raise SchedulerError(
-                f"worker {worker} does not see {root} as this machine does; mount it there under the same path, or "
-                "name a bucket with the credentials in the environment of the workers"
-            )
+    _check_versions(client, needs.versions)
+    _check_sources(client, needs.glimpses)
     _check_out(client, needs.out)
 
 
@@ -84,28 +78,34 @@ def _check_memory(client: Client, task_mib: int) -> None:
             )
 
 
-# -- versions ----------------------------------------------------------------------------------------------
+# -- what is the same everywhere ---------------------------------------------------------------------------
 
 
-def _check_versions(client: Client, libraries: Sequence[str]) -> None:
-    own = _versions(libraries)
-    for worker, theirs in _answers(client, partial(_versions, libraries)).items():
-        for name, here in own.items():
-            if theirs[name] != here:
+def _check_versions(client: Client, versions: Callable[[], Mapping[str, str]]) -> None:
+    own = _with_python(versions)
+    for worker, theirs in _answers(client, partial(_with_python, versions)).items():
+        for name in sorted(own.keys() | theirs):
+            here, there = own.get(name, "none"), theirs.get(name, "none")
+            if there != here:
                 raise SchedulerError(
-                    f"worker {worker} has {name} {theirs[name] or 'not installed'}, this machine has "
-                    f"{here or 'it not installed'}; use the same environment on all machines"
+                    f"worker {worker} has {name} {there}, this machine has {here}; use the same environment on all "
+                    "machines"
                 )
 
 
-def _versions(libraries: Sequence[str]) -> dict[str, str | None]:
-    found: dict[str, str | None] = {"python": ".".join(platform.python_version_tuple()[:2])}
-    for name in libraries:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
+def _with_python(versions: Callable[[], Mapping[str, str]]) -> dict[str, str]:
+    return {"python": ".".join(platform.python_version_tuple()[:2]), **versions()}
+
+
+def _check_sources(client: Client, glimpses: Callable[[], Mapping[str, int | None]]) -> None:
+    own = glimpses()
+    for worker, theirs in _answers(client, glimpses).items():
+        for root, glimpse in own.items():
+            if theirs[root] != glimpse:
+                raise SchedulerError(
+                    f"worker {worker} does not see {root} as this machine does; mount it there under the same path, or "
+                    "name a bucket with the credentials in the environment of the workers"
+                )
 
 
 def _answers(client: Client, function: Callable[[], Any]) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Run the partitions of a bag on the ambient scheduler, a bounded number of them at a time."""
+"""Run the partitions of a bag on the ambient scheduler."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ __all__ = [
     "ObjectStoreSource",
     "Source",
     "damage_of",
+    "glimpses",
     "open_source",
     "open_sources",
     "printable",
@@ -90,8 +91,30 @@ def open_source(root: str) -> Source:
     """Open a root again by the name under which its objects were listed."""
     if "://" in root:
         return ObjectStoreSource(root)
+    return LocalSource(_path_of(root))
+
+
+def _path_of(root: str) -> Path:
     path = Path(root)
-    return LocalSource(path if path.exists() else Path(os.fsdecode(exact(root))))
+    return path if path.exists() else Path(os.fsdecode(exact(root)))
+
+
+def glimpses(roots: Sequence[str]) -> dict[str, int | None]:
+    """Return for every root what tells it from another under the same path, None where it cannot be seen.
+
+    That is the size of a file, the number of entries of a folder, the size of the first object of a bucket.
+    """
+    return {root: _glimpse(root) for root in roots}
+
+
+def _glimpse(root: str) -> int | None:
+    try:
+        if "://" in root:
+            return next((found.size for found in open_source(root).list()), None)
+        path = _path_of(root)
+        return sum(1 for _ in path.iterdir()) if path.is_dir() else path.stat().st_size
+    except (OSError, SourceError):
+        return None
 
 
 def damage_of(file: BinaryIO) -> str | None:
