@@ -103,8 +103,8 @@ def _volumes(run: SafeRun) -> list[dict[str, Any]]:
         outcome = fate.get(volume["volume_id"]) if fate is not None else None
         if volume["status"] != Status.OK and (outcome is None or outcome[0] != Status.OK):
             assembled[names.reason(volume["status"], volume["reason"])] += 1
-        elif fate is not None and (outcome is None or outcome[0] != Status.OK):
-            stored[names.reason(*outcome) if outcome else "not ingested"] += 1
+        elif fate is not None and (reason := _why_not_stored(outcome)):
+            stored[reason] += 1
         elif volume["regularly_spaced_3d_volume"]:
             regular += 1
         else:
@@ -127,9 +127,19 @@ def _fate(run: SafeRun) -> dict[int, tuple[str, str | None]] | None:
     return {row["volume_id"]: (row["status"], row["reason"]) for row in rows}
 
 
+def _why_not_stored(outcome: tuple[str, str | None] | None) -> str | None:
+    """Return why the pixels of a usable volume are not in Zarr, None where they are; slides are described alone."""
+    if outcome is None:
+        return "not ingested"
+    status, code = outcome
+    if status != Status.OK:
+        return names.reason(status, code)
+    return names.reason("not read", code) if code else None
+
+
 def why_not_regular(volume: dict[str, Any]) -> str:
-    """Return why a volume is no regular 3-D grid: a single image, the failed checks, or nothing recorded."""
-    if (volume["slices"] or 0) <= 1 and volume["regularly_spaced_3d_volume"] is None:
-        return "single slice"
+    """Return why a volume is no regular 3-D grid: a single image, no positions to measure, or the failed checks."""
+    if volume["regularly_spaced_3d_volume"] is None:
+        return "single slice" if (volume["slices"] or 0) <= 1 else "positions unknown"
     checks = [check.strip().replace("_", " ") for check in (volume["reason_not_regular"] or "").split(",")]
     return f"fails {', '.join(checks)}" if any(checks) else "no reason recorded"

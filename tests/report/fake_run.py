@@ -440,6 +440,7 @@ def make_run(pixels: bool = True, **series_values: Any) -> FakeRun:
     if pixels:
         outcomes = [{"volume_id": v["volume_id"], "status": "ok"} for v in volumes if v["status"] == "ok"]
         outcomes[20] |= {"status": "rejected", "reason": "decoder_failed"}
+        outcomes[21] |= {"reason": "whole_slide"}
         tables |= {
             "outcomes": table_of("outcomes", outcomes),
             "statistics": table_of("statistics", statistics(volumes)),

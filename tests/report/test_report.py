@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from cohort.config import ReportOptions
 from cohort.errors import MissingStageError
 from cohort.report import contents, flow, intensity, page, safe, shapes, suppress
 from cohort.schema import Privacy
+from cohort.store import RunFolder
 
 OPTIONS = ReportOptions()
 HOSTILE = '<script>alert("x")</script>&{{ 7 * 7 }}'
@@ -249,6 +251,20 @@ def test_every_step_of_the_flow_is_accounted_for() -> None:
             assert all(drop["count"] > 0 for drop in step["drops"])
             assert "unaccounted for" not in {drop["reason"] for drop in step["drops"]}
     assert [step["unit"] for step in steps] == ["objects"] * 4 + ["frames"] * 2 + ["volumes"] * 4
+
+
+def test_the_flow_counts_as_stored_what_is_stored(run_out: Path) -> None:
+    (stored,) = (step for step in flow.flow(safe.SafeRun(make_run())) if step["label"] == "Stored in Zarr")
+    assert {"reason": "not read: whole slide", "count": 1} in stored["drops"]
+    run = RunFolder(run_out)
+    counts = {step["label"]: step["count"] for step in flow.flow(safe.SafeRun(run))}
+    assert counts["Stored in Zarr"] == run.committed("ingest")["counts"]["stored"]
+
+
+def test_what_has_no_positions_is_not_said_to_fail_a_check() -> None:
+    unknown = {"regularly_spaced_3d_volume": None, "reason_not_regular": None}
+    assert flow.why_not_regular(unknown | {"slices": 25}) == "positions unknown"
+    assert flow.why_not_regular(unknown | {"slices": 1}) == "single slice"
 
 
 def test_bars_of_integers_keep_every_voxel() -> None:
