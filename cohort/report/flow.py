@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 MOST_REASONS = 8
 """Reasons listed per step; the rest is added up."""
 
+NOT_READ = "not read: "
+"""Begins the reason where the pixels of a volume were not meant to be read."""
+
 _LOST = {Status.UNREADABLE, Status.VANISHED, Status.CHANGED, Status.QUARANTINED}
 
 
@@ -134,7 +137,7 @@ def _why_not_stored(outcome: tuple[str, str | None] | None) -> str | None:
     status, code = outcome
     if status != Status.OK:
         return names.reason(status, code)
-    return names.reason("not read", code) if code else None
+    return f"{NOT_READ}{code.replace('_', ' ')}" if code else None
 
 
 def why_not_regular(volume: dict[str, Any]) -> str:

@@ -134,10 +134,14 @@ def _usable(steps: list[dict[str, Any]], images: int) -> str:
     start = f"{names.counted(images, 'image')} form {names.counted(assembled, 'volume')}"
     single = sum(drop["count"] for drop in volumes[-1]["drops"] if drop["reason"] == "single slice")
     rest = volumes[-2]["count"] - regular - single
-    unusable = assembled - volumes[-2]["count"]
+    not_read = sum(
+        drop["count"] for step in volumes for drop in step["drops"] if drop["reason"].startswith(flow.NOT_READ)
+    )
+    unusable = assembled - volumes[-2]["count"] - not_read
     kinds = [f"{names.thousands(regular)} regular 3-D grids" if regular != 1 else "1 regular 3-D grid"]
     kinds += [names.counted(single, "single-slice image")] if single else []
     kinds += [f"{names.thousands(rest)} irregular"] if rest else []
+    kinds += [f"{names.thousands(not_read)} whose pixels are not read"] if not_read else []
     kinds += [f"{names.thousands(unusable)} unusable"] if unusable else []
     joined = kinds[0] if len(kinds) == 1 else ", ".join(kinds[:-1]) + " and " + kinds[-1]
     return f"{start}: {joined}."

@@ -261,6 +261,15 @@ def test_the_flow_counts_as_stored_what_is_stored(run_out: Path) -> None:
     assert counts["Stored in Zarr"] == run.committed("ingest")["counts"]["stored"]
 
 
+def test_the_kinds_of_the_first_sentence_add_up() -> None:
+    data = json.loads(report.build(make_run(), OPTIONS)[1])
+    sentence, *kinds = re.split(": |, | and ", data["verdict"].split(".")[0])
+    assembled = next(step["count"] for step in data["flow"] if step["label"] == "Assembled")
+    assert f"form {assembled:,} volumes" in sentence
+    assert "1 whose pixels are not read" in kinds
+    assert sum(int(kind.split()[0].replace(",", "")) for kind in kinds) == assembled
+
+
 def test_what_has_no_positions_is_not_said_to_fail_a_check() -> None:
     unknown = {"regularly_spaced_3d_volume": None, "reason_not_regular": None}
     assert flow.why_not_regular(unknown | {"slices": 25}) == "positions unknown"
