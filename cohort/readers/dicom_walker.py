@@ -44,6 +44,7 @@ from cohort.readers.dicom_elements import (
     unpack_length,
 )
 from cohort.readers.dicom_endian import TurnedFile
+from cohort.readers.dicom_groups import PER_FRAME_GROUPS
 from cohort.readers.dicom_items import (
     check_open,
     read_items,
@@ -60,7 +61,7 @@ PARSER = "walker 1"
 
 MAX_ELEMENTS = 200_000  # at the top level
 ELEMENTS_PER_FRAME, MOST_FRAMES = 128, 1 << 16  # allowed beyond those of any object
-FRAMES, PER_FRAME = 0x00280008, 0x52009230
+FRAMES = 0x00280008
 
 _DIRECTORY = MediaStorageDirectoryStorage.encode()
 
@@ -272,7 +273,7 @@ def _sequence(window: Window, found: Found, pos: int, element: Element, asked: C
         return skip_sequence(window, position, implicit=implicit) - window.base
     if not implicit and element.vr != b"SQ":
         raise Fallback("value_representation")
-    if element.tag == PER_FRAME:
+    if element.tag == PER_FRAME_GROUPS:
         window.budget += ELEMENTS_PER_FRAME * _frames(found)
     codec = _codec(found, implicit=implicit)
     items, position = read_items(window, position, element.length, wanted, codec, implicit=implicit)
