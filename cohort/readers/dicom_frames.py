@@ -164,6 +164,8 @@ def functional_groups(dataset: Dataset, row: Row) -> Row:
     groups = _Groups([shared, *per_frame[:frames]])
     for column in FRAME_COLUMNS:
         name = column.name.removeprefix("frame_")
+        if not groups.have(PLACES[name]):
+            continue
         common, *own = groups.values(name, PLACES[name])
         if common is None and own.count(None) == len(own):
             continue
@@ -189,6 +191,10 @@ class _Groups:
         self._groups = groups
         self._names = frozenset().union(*(group for group in groups if group is not None))
         self._macros: dict[str, tuple[list[Dataset | None], list[int]]] = {}
+
+    def have(self, places: tuple[Place, ...]) -> bool:
+        """Tell whether any group has one of the macros that places lie in."""
+        return any(place[0] in self._names for place in places)
 
     def values(self, name: str, places: tuple[Place, ...]) -> list[Any]:
         """Return the value of each group, None for one without."""

@@ -8,7 +8,7 @@ whose ImageType says so are looked at a second time.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pydicom
@@ -51,12 +51,31 @@ _CREATORS = range(0x10, 0x100)  # PS3.5 section 7.8.1
 _FAR_FROM_NORMAL = 0.01  # of the cosine between two normals that should be one
 
 _POSITION = 0x00200032
-_PRIVATE_TAGS = range(0x00290000, 0x00660000)  # looked at one by one; all before is passed in steps
-_BEFORE_PRIVATE = {implicit: Layout(implicit, _PRIVATE_TAGS) for implicit in (False, True)}
 _IN_ITEM = {implicit: Layout(implicit, (_POSITION,)) for implicit in (False, True)}
 _MOST_BYTES = 1 << 20  # of a sequence whose length is not given
 
 Private = tuple[int, str, int]
+
+
+class _Candidates(NamedTuple):
+    """Tags that are looked at one by one to find a private element: its creators, and those it may have."""
+
+    group: int
+    offset: int
+
+    def __contains__(self, tag: object) -> bool:
+        return (
+            isinstance(tag, int)
+            and tag >> 16 == self.group
+            and (tag & 0xFFFF < _CREATORS.stop or tag & 0xFF == self.offset)
+        )
+
+
+_TOWARDS = {
+    (private, implicit): Layout(implicit, _Candidates(private[0], private[2]))
+    for private in (_CSA, _GRID_COUNT, _GRID_FRAMES)
+    for implicit in (False, True)
+}
 
 
 def is_mosaic(row: Row) -> bool:
@@ -128,7 +147,11 @@ def _uih(elements: _Elements, row: Row) -> Row:
     places = elements.positions(_GRID_FRAMES)
     if len(places) != slices:
         raise RejectedError("no_position")
-    return _facts(slices, down, across, np.array([_floats(place, 3, "no_position") for place in places]))
+    if any(len(place) != 3 for place in places):
+        raise RejectedError("no_position")
+    return _facts(
+        slices, down, across, _floats([value for place in places for value in place], 3 * slices, "no_position")
+    )
 
 
 def _facts(slices: int, down: int, across: int, places: NDArray[np.float64]) -> Row:
@@ -206,7 +229,7 @@ class _Elements:
         wanted_group, creator, offset = private
         position = 144 + unpack_length(window.data, 140)[0]  # behind the meta header
         wanted = -1
-        layout = _BEFORE_PRIVATE[self._implicit]
+        layout = _TOWARDS[private, self._implicit]
         for _ in range(MAX_ELEMENTS):
             pos = position - window.base
             if not 0 <= pos <= window.safe:

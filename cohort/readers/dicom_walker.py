@@ -332,7 +332,7 @@ def _values(found: Found, *, implicit: bool) -> Row:
 
 def _codec(found: Found, *, implicit: bool) -> str | None:
     """Return the codec of text: SpecificCharacterSet comes among the first, for few wanted tags are smaller."""
-    number = next((number for number, column in enumerate(found.columns) if column.tag >= CHARSET), None)
+    number = 0 if found.columns and found.columns[0].tag >= CHARSET else _first_from(found, CHARSET)
     if number is None or found.columns[number].tag != CHARSET:
         return "latin-1"
     key = found.keys[number]
@@ -341,3 +341,8 @@ def _codec(found: Found, *, implicit: bool) -> str | None:
     if key[:2] != b"CS":
         raise Fallback("charset")
     return codec_of(key[4:])
+
+
+def _first_from(found: Found, tag: int) -> int | None:
+    """Return which of the elements is the first of this tag or a greater one."""
+    return next((number for number, column in enumerate(found.columns) if column.tag >= tag), None)
