@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import click
 import killing
+import mixing
+import poisoning
 import pyarrow.parquet as pq
 from damage import damage_of, make_images, undetected, write_nifti
 from running import config_with
@@ -112,14 +114,44 @@ def _told(faults: list[killing.Fault], what: str, seed: int) -> bool:
     return not any(fault.wrong for fault in faults)
 
 
-_SOAKS: dict[str, Callable[[Path, int, int], bool]] = {"flips": _flips, "kills": _kills, "writes": _writes}
+def _cohort(folder: Path, runs: int, _seed: int) -> bool:
+    mixed = mixing.mix(folder, runs)
+    click.echo(
+        f"cohort: {runs} files, {len(mixed.hostile)} of them hostile, {len(mixed.volumes)} volumes of the others"
+    )
+    right = True
+    for scheduler in mixing.SCHEDULERS:
+        for shard_size in mixing.SHARDS:
+            wrong = mixing.difference(mixed, folder / f"{scheduler}-{shard_size}", scheduler, shard_size)
+            click.echo(f"  {scheduler}, shards of {shard_size}: {wrong or 'identical'}")
+            right &= not wrong
+    return right
+
+
+def _poison(folder: Path, runs: int, _seed: int) -> bool:
+    found = poisoning.poison(folder, runs)
+    click.echo(f"poison: {runs} files")
+    click.echo(f"  {dict(sorted(found.statuses.items()))}, quarantined for {dict(sorted(found.reasons.items()))}")
+    for name, cost in (("without poison", found.clean), ("with poison", found.poisoned)):
+        click.echo(f"  {name}: {cost.cpu:.1f} s of CPU, {cost.wall:.1f} s")
+    click.echo(f"  {found.wrong or 'the good images are what they are without the poison'}")
+    return not found.wrong
+
+
+_SOAKS: dict[str, Callable[[Path, int, int], bool]] = {
+    "cohort": _cohort,
+    "flips": _flips,
+    "kills": _kills,
+    "poison": _poison,
+    "writes": _writes,
+}
 
 
 def main() -> int:
     """Run one kind of faults and print what came of it; 1 where something was not seen."""
     parser = argparse.ArgumentParser(prog="scripts/soak", description=main.__doc__)
     parser.add_argument("kind", choices=sorted(_SOAKS))
-    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--runs", type=int, default=2000, help="so many faults, or files (default: 2000)")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hostile_pixels import RLE, compressed, items, rle, run
+from poisoning import KINDS, POISON, config, make_images, outcomes
 
 import cohort
 from cohort import isolation, pipeline
@@ -14,35 +14,7 @@ from cohort.config import ClusterOptions, Config, IngestOptions
 
 pytestmark = pytest.mark.skipif(not isolation.is_available(), reason="the system does not bound a process")
 
-POISON = Path(__file__).parent / "poison"
-KINDS = {101: "crash", 103: "memory", 105: "timeout", 107: "memory"}  # by columns, as in poison/sitecustomize.py
 _ONCE = 109
-
-
-def write_image(folder: Path, number: int, columns: int) -> None:
-    pixels = items(rle((run(16 * columns),)))
-    (folder / f"{number:05d}.dcm").write_bytes(compressed(RLE, pixels, columns=columns, number=number))
-
-
-def make_images(folder: Path, good: int, poison: tuple[int, ...]) -> None:
-    """So many good images, with the poisonous ones spread among them."""
-    folder.mkdir()
-    for number in range(good):
-        write_image(folder, number, 24 + number % 50)
-    for place, columns in enumerate(poison):
-        write_image(folder, 90_000 + place, columns)
-        (folder / f"{90_000 + place:05d}.dcm").rename(folder / f"{place * good // len(poison):05d}-{columns}.dcm")
-
-
-def config(scheduler: str, workers: int | None = None) -> Config:
-    return Config(
-        cluster=ClusterOptions(scheduler=scheduler, workers=workers),
-        ingest=IngestOptions(decode_seconds=1, decode_memory_mib=256, batch_mib=8),
-    )
-
-
-def outcomes(out: Path) -> pd.DataFrame:
-    return cohort.open(out).volumes.set_index("volume_id")[["columns", "status", "reason", "content_sha256"]]
 
 
 @pytest.fixture
