@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cohort.cluster import Needs, Step, check_workers, connect, ignore, plan
+from cohort.cluster import Needs, Step, check_workers, connect, ignore
 from cohort.config import MIB, Config, config_from
 from cohort.errors import OutputError, RunError, SourceError
+from cohort.forecast import Forecast, forecast
 from cohort.provenance import LIBRARIES, Journal, versions
 from cohort.sources import ArchiveLimits, glimpses, open_sources
 from cohort.store import RunFolder, inputs_of
@@ -123,8 +124,8 @@ def _mend(folder: RunFolder, progress: Progress) -> None:
 def dry_run(
     sources: Sequence[str], out: str | Path, config: Config | None = None, *,
     from_file: str | None = None, restart: bool = False,
-) -> str:  # fmt: skip
-    """Check a call of `run` as far as it goes without a worker, and say where the work would run; nothing is written.
+) -> Forecast:  # fmt: skip
+    """Check a call of `run` as far as it goes without a worker, and say what it would do; nothing is written.
 
     Raises
     ------
@@ -133,10 +134,14 @@ def dry_run(
     """
     chosen = config or Config()
     folder = RunFolder(Path(out).absolute())
-    listed = [source.root for source in _check(sources, folder, chosen, from_file)]
+    opened = _check(sources, folder, chosen, from_file)
     if not restart:
-        _refuse_another_run(folder, chosen, listed, from_file is not None)
-    return plan(chosen.cluster, chosen.task_mib())
+        _refuse_another_run(folder, chosen, [source.root for source in opened], from_file is not None)
+    return forecast(folder, opened, chosen, _stages_of(chosen), restart=restart)
+
+
+def _stages_of(config: Config) -> list[str]:
+    return [name for name in ("scan", *_STAGES) if name != "ingest" or config.ingest.pixels]
 
 
 def check_options(config: Config) -> None:
@@ -183,8 +188,7 @@ def _from_source(
             _mend(folder, progress)
             journal = Journal(folder, config)
             journal.begin(listed, from_file is not None)
-            chosen = stages or [name for name in ("scan", *_STAGES) if name != "ingest" or config.ingest.pixels]
-            for name in chosen:
+            for name in stages or _stages_of(config):
                 lock.check()
                 if name == "scan":
                     journal.timed(name, lambda: _scan(folder, sources, config, progress))

@@ -16,6 +16,7 @@ LAYERS = (
     ("sources", "readers", "store", "cluster", "values", "isolation"),
     ("headers", "volumes", "ingest", "reductions", "checks", "phantom"),
     ("report", "verify", "provenance"),
+    ("forecast",),
     ("pipeline", "cohort"),
     ("demonstration", "summary", "progress"),
     ("listing", "bench", "compare", "phi", "verdict"),

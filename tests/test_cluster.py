@@ -100,7 +100,7 @@ def test_certificates_are_all_three_and_exist(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_configuration_is_dry_run_and_writes_nothing(path: Path, truth: PhantomTruth, tmp_path: Path) -> None:
-    said = pipeline.dry_run([str(truth.root)], tmp_path / "out", load_config(path))
+    said = pipeline.dry_run([str(truth.root)], tmp_path / "out", load_config(path)).where
     expected = {"laptop": "processes of this machine", "cluster": "tls://", "slurm": "#SBATCH", "kubernetes": "kind:"}
     assert expected[path.stem] in said
     assert not any(tmp_path.iterdir())

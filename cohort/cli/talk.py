@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cohort.cluster import Progress
+    from cohort.forecast import Forecast
 
 
 def say(text: str) -> None:
@@ -30,6 +31,13 @@ def finished(out: Path, info: dict[str, Any], as_json: bool) -> None:
 
     click.echo(summary.as_text(summary.summarise(open_run(out))), nl=False)
     say(f"\nreport: {out / 'report.html'}")
+
+
+def foreseen(found: Forecast, as_json: bool) -> None:
+    """Print what a run would do."""
+    from cohort import forecast
+
+    click.echo(json.dumps(found.as_dict(), indent=1) if as_json else forecast.as_text(found))
 
 
 def counted(name: str, info: dict[str, Any], as_json: bool) -> None:

@@ -27,7 +27,7 @@ from cohort.cli.options import (
     sources_argument,
     workers_option,
 )
-from cohort.cli.talk import counted, finished, progress_bar
+from cohort.cli.talk import counted, finished, foreseen, progress_bar
 from cohort.config import load_config
 
 
@@ -45,7 +45,10 @@ from cohort.config import load_config
 @restart_option
 @retry_option
 @click.option(
-    "--dry-run", is_flag=True, help="Check the call, say where the work would run (the job script, the manifest), stop."
+    "--dry-run",
+    is_flag=True,
+    help="Check the call, say which files are new, which stages would run and where (the job script, the manifest); "
+    "write nothing.",
 )
 @judging
 @computing
@@ -71,7 +74,7 @@ def run(
         reduce={"group_by": options["group_by"] or None},
     )
     if dry_run:
-        click.echo(pipeline.dry_run(sources, out, config, from_file=options["from_file"], restart=restart))
+        foreseen(pipeline.dry_run(sources, out, config, from_file=options["from_file"], restart=restart), as_json)
         return
     with progress_bar() as progress:
         info = pipeline.run(

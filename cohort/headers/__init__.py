@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from cohort.cluster import Step, completed, ignore
 from cohort.errors import ConservationError, SourceError
+from cohort.headers.changes import Changes, changes
 from cohort.headers.listing import Before, shards_of, write_shard
 from cohort.headers.reading import parse_shard
 from cohort.schema import FILES, Status
 from cohort.store import Artefact, inputs_of
+
+__all__ = ["Changes", "changes", "scan"]
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
