@@ -101,10 +101,10 @@ def strike(folder: Path, kind: str, known: Undisturbed, random_: random.Random) 
         process.join()
         return Fault(kind, moment, struck, False, "hangs")
     wrong = _half_written(out, known)
-    resumed = ended != 0
+    resumed, left = ended != 0, _parts(out)
     if resumed and not wrong and _wait(_begin(known.images, out, config_of("sync")), _PATIENCE) != 0:
         wrong = "the run that went on did not finish"
-    wrong = wrong or _difference(contents_of(out), known.contents)
+    wrong = wrong or _difference(contents_of(out), known.contents) or _done_again(left, _parts(out))
     return Fault(kind, moment, struck, resumed, wrong)
 
 
@@ -189,6 +189,21 @@ def _half_written(out: Path, known: Undisturbed) -> str:
     left.pop("volumes.parquet", None)  # written by `assemble` and completed by `ingest`: whole both times
     changed = sorted(name for name, digest in left.items() if known.contents.get(name, digest) != digest)
     return f"readable but other than in a whole run: {changed[:3]}" if changed else ""
+
+
+def _parts(out: Path) -> dict[str, tuple[int, int]]:
+    """Return of every part that a run has finished which file it is, and when it was written."""
+    found = {}
+    for place in ("manifest", "files", "statistics/outcomes"):
+        for path in (out / place).glob("[!.]*.parquet"):
+            found[f"{place}/{path.name}"] = path.stat().st_ino, path.stat().st_mtime_ns
+    return found
+
+
+def _done_again(left: dict[str, tuple[int, int]], now: dict[str, tuple[int, int]]) -> str:
+    """Return which parts were written a second time although they were finished."""
+    again = sorted(name for name, file in left.items() if now.get(name) != file)
+    return f"finished parts are done again: {again[:3]}" if again else ""
 
 
 def _difference(found: dict[str, str], expected: dict[str, str]) -> str:
