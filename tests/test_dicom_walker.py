@@ -14,9 +14,11 @@ from typing import Any
 import pydicom
 import pytest
 from pydicom.charset import python_encoding
+from pydicom.uid import MediaStorageDirectoryStorage
 
 from cohort.errors import RejectedError
 from cohort.phantom import make_cohort, make_traps, series_trap_names
+from cohort.phantom.badfiles import media_directory
 from cohort.readers import _format, dicom, dicom_window, without_warnings
 from cohort.readers.base import HEAD_BYTES, Limits
 from cohort.readers.dicom_convert import Fallback, clear, codec_of, convert, new_memo, remember
@@ -113,6 +115,16 @@ def test_phantoms_give_the_rows_of_pydicom(phantoms: Path) -> None:
     total, reasons = compare(dicom_files(phantoms))
     assert total > 100
     assert reasons.total() < 0.15 * total
+
+
+def test_the_directory_of_a_medium_is_walked_for_it_has_no_key_to_lose(tmp_path: Path) -> None:
+    media_directory(tmp_path, "directory", 1)
+    (path,) = dicom_files(tmp_path)
+    total, reasons = compare([path])
+    assert (total, reasons.total()) == (1, 0)
+    other = path.read_bytes().replace(MediaStorageDirectoryStorage.encode(), b"1.2.840.10008.1.3.99")
+    with pytest.raises(Fallback, match="missing_key"):
+        walked(other)
 
 
 def test_traps_with_functional_groups_give_the_rows_of_pydicom(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from cohort.readers.base import Row
 from cohort.schema import FRAME_COLUMNS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydicom.dataset import Dataset
 
 Place = tuple[str, ...]  # sequences, then the attribute
@@ -162,6 +164,8 @@ def functional_groups(dataset: Dataset, row: Row) -> Row:
     groups = _Groups([shared, *per_frame[:frames]])
     for column in FRAME_COLUMNS:
         name = column.name.removeprefix("frame_")
+        if not groups.have(PLACES[name]):
+            continue
         common, *own = groups.values(name, PLACES[name])
         if common is None and own.count(None) == len(own):
             continue
@@ -185,35 +189,33 @@ class _Groups:
 
     def __init__(self, groups: list[Dataset | None]) -> None:
         self._groups = groups
-        self._macros: dict[str, list[Dataset | None] | None] = {}
+        self._names = frozenset().union(*(group for group in groups if group is not None))
+        self._macros: dict[str, tuple[list[Dataset | None], list[int]]] = {}
+
+    def have(self, places: tuple[Place, ...]) -> bool:
+        """Tell whether any group has one of the macros that places lie in."""
+        return any(place[0] in self._names for place in places)
 
     def values(self, name: str, places: tuple[Place, ...]) -> list[Any]:
         """Return the value of each group, None for one without."""
         values: list[Any] = [None] * len(self._groups)
         for macro, *path in places:
-            items = self._items(macro)
-            if items is not None:
-                found = _in_each(items, tuple(path), name)
-                values = [f if v is None else v for v, f in zip(values, found, strict=True)]
+            if macro not in self._names:
+                continue
+            items, places_of = self._items(macro)
+            own = [_lookup(item, path, name) for item in items]
+            if any(value is not None for value in own):
+                values = [own[number] if v is None else v for v, number in zip(values, places_of, strict=True)]
         return values
 
-    def _items(self, macro: str) -> list[Dataset | None] | None:
-        """Return the item that each group has of a macro; None where none has any."""
+    def _items(self, macro: str) -> tuple[list[Dataset | None], list[int]]:
+        """Return the different items that groups have of a macro, and which of them each group has."""
         if macro not in self._macros:
-            items = [_first(group, macro) for group in self._groups]
-            self._macros[macro] = None if all(item is None for item in items) else items
+            items: dict[int, tuple[int, Dataset | None]] = {}  # many frames share one item
+            firsts = [_first(group, macro) for group in self._groups]
+            places = [items.setdefault(id(item), (len(items), item))[0] for item in firsts]
+            self._macros[macro] = [item for _, item in items.values()], places
         return self._macros[macro]
-
-
-def _in_each(items: list[Dataset | None], path: Place, name: str) -> list[Any]:
-    seen: dict[int, Any] = {}  # many frames share one item
-    values = []
-    for item in items:
-        key = id(item)
-        if key not in seen:
-            seen[key] = _lookup(item, path, name)
-        values.append(seen[key])
-    return values
 
 
 def _flattened(name: str, kind: str, values: list[Any]) -> list[Any]:
@@ -226,7 +228,7 @@ def _flattened(name: str, kind: str, values: list[Any]) -> list[Any]:
     return flat
 
 
-def _lookup(item: Dataset | None, path: Place, name: str) -> Any:
+def _lookup(item: Dataset | None, path: Sequence[str], name: str) -> Any:
     """Return the value to which a path leads, None where it does not, or where the value cannot be read."""
     *sequences, attribute = path
     for sequence in sequences:

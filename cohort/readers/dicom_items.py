@@ -25,6 +25,7 @@ from cohort.readers.dicom_elements import (
     unpack_implicit,
     unpack_length,
 )
+from cohort.readers.dicom_groups import FRAMES, PER_FRAME_GROUPS
 from cohort.readers.dicom_layouts import Layout, looks_explicit
 from cohort.readers.dicom_macros import MACROS, Macros, leaf_value
 from cohort.readers.dicom_window import Window
@@ -163,8 +164,17 @@ def read_items(
 ) -> tuple[list[Item], int]:
     """Read the items of one sequence; return where it ends, too."""
     stop = OPEN_END if length == UNDEFINED else position + length
+    frames = FRAMES[implicit] if wanted.tag == PER_FRAME_GROUPS else None
     items: list[Item] = []
     while position < stop:
+        if frames is not None:
+            frame = frames.find(window.data, position - window.base, window.end, codec)
+            if frame is not None:
+                items.append(frame.item)
+                window.budget -= frame.cost
+                position += frame.size
+                continue
+        start, base, budget = position, window.base, window.budget
         tag, length, pos = _item_header(window, position)
         position += 8
         if tag == SEQUENCE_END and not length and stop == OPEN_END:
@@ -175,6 +185,8 @@ def read_items(
         end = OPEN_END if length == UNDEFINED else position + length
         item, position = _item(window, position, end, wanted, codec, implicit=within)
         items.append(item)
+        if frames is not None and window.base == base and position - base <= window.end:
+            frames.learn(window.data[start - base : position - base], codec, budget - window.budget)
     if position != stop:
         raise Fallback("item_length")
     return items, position

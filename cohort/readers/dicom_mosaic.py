@@ -8,8 +8,7 @@ whose ImageType says so are looked at a second time.
 from __future__ import annotations
 
 import math
-import struct
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pydicom
@@ -31,7 +30,7 @@ from cohort.readers.dicom_elements import (
 )
 from cohort.readers.dicom_items import check_open, skip_sequence
 from cohort.readers.dicom_layouts import Layout
-from cohort.readers.dicom_window import Window
+from cohort.readers.dicom_window import PADDING, Window
 from cohort.readers.siemens_csa import read_csa
 
 if TYPE_CHECKING:
@@ -52,11 +51,31 @@ _CREATORS = range(0x10, 0x100)  # PS3.5 section 7.8.1
 _FAR_FROM_NORMAL = 0.01  # of the cosine between two normals that should be one
 
 _POSITION = 0x00200032
-_PRIVATE_TAGS = range(0x00290000, 0x00660000)  # looked at one by one; all before is passed in steps
-_BEFORE_PRIVATE = {implicit: Layout(implicit, _PRIVATE_TAGS) for implicit in (False, True)}
+_IN_ITEM = {implicit: Layout(implicit, (_POSITION,)) for implicit in (False, True)}
 _MOST_BYTES = 1 << 20  # of a sequence whose length is not given
 
 Private = tuple[int, str, int]
+
+
+class _Candidates(NamedTuple):
+    """Tags that are looked at one by one to find a private element: its creators, and those it may have."""
+
+    group: int
+    offset: int
+
+    def __contains__(self, tag: object) -> bool:
+        return (
+            isinstance(tag, int)
+            and tag >> 16 == self.group
+            and (tag & 0xFFFF < _CREATORS.stop or tag & 0xFF == self.offset)
+        )
+
+
+_TOWARDS = {
+    (private, implicit): Layout(implicit, _Candidates(private[0], private[2]))
+    for private in (_CSA, _GRID_COUNT, _GRID_FRAMES)
+    for implicit in (False, True)
+}
 
 
 def is_mosaic(row: Row) -> bool:
@@ -128,7 +147,11 @@ def _uih(elements: _Elements, row: Row) -> Row:
     places = elements.positions(_GRID_FRAMES)
     if len(places) != slices:
         raise RejectedError("no_position")
-    return _facts(slices, down, across, np.array([_floats(place, 3, "no_position") for place in places]))
+    if any(len(place) != 3 for place in places):
+        raise RejectedError("no_position")
+    return _facts(
+        slices, down, across, _floats([value for place in places for value in place], 3 * slices, "no_position")
+    )
 
 
 def _facts(slices: int, down: int, across: int, places: NDArray[np.float64]) -> Row:
@@ -206,7 +229,7 @@ class _Elements:
         wanted_group, creator, offset = private
         position = 144 + unpack_length(window.data, 140)[0]  # behind the meta header
         wanted = -1
-        layout = _BEFORE_PRIVATE[self._implicit]
+        layout = _TOWARDS[private, self._implicit]
         for _ in range(MAX_ELEMENTS):
             pos = position - window.base
             if not 0 <= pos <= window.safe:
@@ -259,38 +282,42 @@ def _explicit(data: bytes, pos: int, position: int, length: int) -> tuple[int, b
 def _item_positions(data: bytes, length: int, *, implicit: bool) -> list[Sequence[str]]:
     """Return ImagePositionPatient of every item of a sequence; sequences inside are left to pydicom."""
     positions: list[Sequence[str]] = []
-    pos = 0
-    try:
-        while length == UNDEFINED or pos < length:
-            group, element, size = unpack_implicit(data, pos)
-            tag, pos = group << 16 | element, pos + 8
-            if tag == SEQUENCE_END and length == UNDEFINED:
-                break
-            if tag != ITEM:
-                raise Fallback("item_expected")
-            position, pos = _position(data, pos, None if size == UNDEFINED else pos + size, implicit=implicit)
-            positions.append(position)
-    except struct.error:
-        raise Fallback("item_length") from None
+    pos, end, data = 0, len(data), data + PADDING
+    while length == UNDEFINED or pos < length:
+        if pos >= end:
+            raise Fallback("item_length")
+        group, element, size = unpack_implicit(data, pos)
+        tag, pos = group << 16 | element, pos + 8
+        if tag == SEQUENCE_END and length == UNDEFINED:
+            break
+        if tag != ITEM:
+            raise Fallback("item_expected")
+        position, pos = _position(data, pos, None if size == UNDEFINED else pos + size, end, implicit=implicit)
+        positions.append(position)
     return positions
 
 
-def _position(data: bytes, pos: int, stop: int | None, *, implicit: bool) -> tuple[Sequence[str], int]:
+def _position(data: bytes, pos: int, stop: int | None, end: int, *, implicit: bool) -> tuple[Sequence[str], int]:
     """Return the value within one item, and where the item ends: at `stop`, or at its delimiter."""
     found: Sequence[str] = ()
-    while stop is None or pos < stop:
+    layout, safe = _IN_ITEM[implicit], end if stop is None else min(stop, end)
+    while True:
+        pos, _ = layout.skip_known(data, pos, safe)
+        if stop is not None and pos >= stop:
+            return found, pos
+        if pos >= end:
+            raise Fallback("item_length")
         group, element, length = unpack_implicit(data, pos)
         tag, value = group << 16 | element, pos + 8
         if tag == ITEM_END and stop is None:
             return found, value
         if not implicit:
             value, _, length = _explicit(data, pos, value, length)
-        if length == UNDEFINED or value + length > len(data):
+        if length == UNDEFINED or value + length > end:
             raise Fallback("undefined_length")
         if tag == _POSITION:
             found = data[value : value + length].decode("latin-1").strip(" \0").split("\\")
         pos = value + length
-    return found, pos
 
 
 # -- pixels ------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
 )
 
 from cohort.readers.base import Row
@@ -31,6 +32,7 @@ from cohort.readers.dicom_elements import (
     PIXEL_VRS,
     PIXELS,
     SHORT,
+    SOP_CLASS,
     SYNTAX,
     UNDEFINED,
     Element,
@@ -42,6 +44,7 @@ from cohort.readers.dicom_elements import (
     unpack_length,
 )
 from cohort.readers.dicom_endian import TurnedFile
+from cohort.readers.dicom_groups import PER_FRAME_GROUPS
 from cohort.readers.dicom_items import (
     check_open,
     read_items,
@@ -58,7 +61,9 @@ PARSER = "walker 1"
 
 MAX_ELEMENTS = 200_000  # at the top level
 ELEMENTS_PER_FRAME, MOST_FRAMES = 128, 1 << 16  # allowed beyond those of any object
-FRAMES, PER_FRAME = 0x00280008, 0x52009230
+FRAMES = 0x00280008
+
+_DIRECTORY = MediaStorageDirectoryStorage.encode()
 
 _EXPLICIT_SYNTAXES = frozenset(
     uid.encode() for uid in AllTransferSyntaxes if uid not in (ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
@@ -74,6 +79,14 @@ class Found(NamedTuple):
 
     columns: list[Wanted]
     keys: list[bytes]
+
+
+class Meta(NamedTuple):
+    """What the file meta information says, and where the dataset begins."""
+
+    syntax: bytes
+    sop_class: bytes
+    end: int
 
 
 Pixels = tuple[int, int | None, int]
@@ -105,7 +118,7 @@ def walk_header(file: BinaryIO, size: int, head: bytes, extra: tuple[Column, ...
     """
     catalogue = catalogue_of(extra)
     window = Window(file, size, head)
-    syntax, start = _read_meta(window)
+    syntax, sop_class, start = _read_meta(window)
     if syntax == _BIG_SYNTAX:
         turned = TurnedFile(file, size, start)
         window = Window(turned, size, turned.read(len(head)))
@@ -117,7 +130,8 @@ def walk_header(file: BinaryIO, size: int, head: bytes, extra: tuple[Column, ...
         row = _values(found, implicit=True)
     else:
         raise Fallback("transfer_syntax")
-    _require(row, pixels)
+    if sop_class != _DIRECTORY or pixels is not None:
+        _require(row, pixels)
     row |= {"format": "dicom", "parser": PARSER, "status": Status.OK, "TransferSyntaxUID": syntax.decode()}
     add_keys(row, file, size, head)
     row |= pixel_facts(row, pixels[:2] if pixels else None, size)
@@ -140,9 +154,9 @@ def _require(row: Row, pixels: Pixels | None) -> None:
         raise Fallback("missing_key")
 
 
-def _read_meta(window: Window) -> tuple[bytes, int]:
-    """Return the transfer syntax and where the dataset begins."""
-    data, pos, last, syntax = window.data, META_START, 0, b""
+def _read_meta(window: Window) -> Meta:
+    """Return what the file meta information says, and where the dataset begins (PS3.10 section 7.1)."""
+    data, pos, last, syntax, sop_class = window.data, META_START, 0, b"", b""
     if data[128:148].find(b"DICM\x02\x00\x00\x00UL\x04\x00") != 0 or window.end < 144:
         raise Fallback("file_meta")
     end: int = 144 + unpack_length(data, 140)[0]
@@ -163,9 +177,11 @@ def _read_meta(window: Window) -> tuple[bytes, int]:
             if vr != b"UI" or pos > end:
                 raise Fallback("file_meta")
             syntax = data[value:pos].rstrip(b"\x00 ")
+        elif tag == SOP_CLASS:
+            sop_class = data[value:pos]
     if pos != end:
         raise Fallback("file_meta")
-    return syntax, end
+    return Meta(syntax, sop_class.rstrip(b"\x00 "), end)
 
 
 def _walk_explicit(window: Window, start: int, catalogue: Catalogue) -> tuple[Found, Pixels | None]:
@@ -257,7 +273,7 @@ def _sequence(window: Window, found: Found, pos: int, element: Element, asked: C
         return skip_sequence(window, position, implicit=implicit) - window.base
     if not implicit and element.vr != b"SQ":
         raise Fallback("value_representation")
-    if element.tag == PER_FRAME:
+    if element.tag == PER_FRAME_GROUPS:
         window.budget += ELEMENTS_PER_FRAME * _frames(found)
     codec = _codec(found, implicit=implicit)
     items, position = read_items(window, position, element.length, wanted, codec, implicit=implicit)
@@ -316,7 +332,7 @@ def _values(found: Found, *, implicit: bool) -> Row:
 
 def _codec(found: Found, *, implicit: bool) -> str | None:
     """Return the codec of text: SpecificCharacterSet comes among the first, for few wanted tags are smaller."""
-    number = next((number for number, column in enumerate(found.columns) if column.tag >= CHARSET), None)
+    number = 0 if found.columns and found.columns[0].tag >= CHARSET else _first_from(found, CHARSET)
     if number is None or found.columns[number].tag != CHARSET:
         return "latin-1"
     key = found.keys[number]
@@ -325,3 +341,8 @@ def _codec(found: Found, *, implicit: bool) -> str | None:
     if key[:2] != b"CS":
         raise Fallback("charset")
     return codec_of(key[4:])
+
+
+def _first_from(found: Found, tag: int) -> int | None:
+    """Return which of the elements is the first of this tag or a greater one."""
+    return next((number for number, column in enumerate(found.columns) if column.tag >= tag), None)
