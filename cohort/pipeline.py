@@ -313,7 +313,7 @@ def _report(folder: RunFolder, config: Config, progress: Progress) -> dict[str, 
     inputs = inputs_of({**config.as_dict()["report"], "layout": report.LAYOUT}, folder.committed("check"))
     if folder.is_current("report", inputs):
         return folder.committed("report")
-    page, data = report.build(folder, config.report)
+    page, data = report.build(folder, config.report, config.check)
     artefacts = [folder.write_text("report.html", page), folder.write_text("report.json", data)]
     return folder.commit("report", inputs, artefacts, {"bytes": sum(a.size for a in artefacts)})
 

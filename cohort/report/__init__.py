@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cohort.config import ReportOptions
+    from cohort.config import CheckOptions, ReportOptions
     from cohort.store import RunFolder
 
 __all__ = ["LAYOUT", "build", "claim_card"]
 
-LAYOUT = 5
+LAYOUT = 6
 """Counts up when the page or `report.json` change, so that a report made before is made anew."""
 
 
-def build(run: RunFolder, options: ReportOptions) -> tuple[str, str]:
+def build(run: RunFolder, options: ReportOptions, check: CheckOptions | None = None) -> tuple[str, str]:
     """Return the report as HTML and its numbers as JSON.
 
     The same tables, configuration and library versions give the same bytes: no time, host or random id.
@@ -29,6 +29,8 @@ def build(run: RunFolder, options: ReportOptions) -> tuple[str, str]:
         A run whose stages `scan` and `assemble` are committed; what later stages add is shown if it is there.
     options : ReportOptions
         Title and the smallest count of patients that is shown.
+    check : CheckOptions, optional
+        Names the split, if any: who is in which partition is counted.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def build(run: RunFolder, options: ReportOptions) -> tuple[str, str]:
 
     from cohort.report import page, safe, summary
 
-    data = summary.summarise(safe.SafeRun(run, options.min_cell), options)
+    data = summary.summarise(safe.SafeRun(run, options.min_cell), options, check)
     text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n"
     return page.render(data), text
 

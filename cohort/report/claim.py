@@ -117,11 +117,49 @@ def _demographics(data: dict[str, Any]) -> Iterable[str]:
         yield ""
         yield from _table((title, "Patients"), [(cell["label"], cell["text"]) for cell in patients[cells]])
     yield ""
-    leaks = data["card"]["leakage"]
-    if leaks:
-        yield from _table(("Finding", "Subjects", "Meaning"), [(k["code"], k["text"], k["hint"]) for k in leaks])
+    yield from _partitions(data)
+
+
+_NO_SPLIT = (
+    "The configuration names no split (`check.split_column`, `check.split_pattern`): one partition is described here. "
+    "[Partitions, and the level at which they are disjoint (CLAIM 21, 22).]"
+)
+
+
+def _partitions(data: dict[str, Any]) -> Iterable[str]:
+    """Yield who is in which partition (CLAIM 34), and what several of them share (CLAIM 22)."""
+    found = data["card"]["partitions"]
+    yield "### By partition (CLAIM 21, 22, 34)"
+    yield ""
+    if found is None:
+        yield _NO_SPLIT
+        return
+    rows = found["rows"]
+    sizes = [(row["label"], *(row[name]["text"] for name in ("patients", "studies", "series"))) for row in rows]
+    yield from _table(("Partition", "Patients", "Studies", "Series"), sizes)
+    heads = [row["label"] for row in rows]
+    for title, name in (("Sex", "sex"), ("Age, years", "age_groups")):
+        cells = [[cell["label"] for cell in rows[0][name]], *([cell["text"] for cell in row[name]] for row in rows)]
+        yield ""
+        yield from _table((title, *heads), list(zip(*cells, strict=True)))
+    yield ""
+    yield from _disjoint(data)
+    yield ""
+    yield "[How the partitions were chosen (CLAIM 21).]"
+
+
+def _disjoint(data: dict[str, Any]) -> Iterable[str]:
+    """Yield the level at which partitions are disjoint, as far as it was looked at."""
+    leaks, several = data["card"]["leakage"], data["card"]["partitions"]["patients_in_several"]
+    yield f"Patients in several partitions: {several['text']}; each counts in every one."
+    if leaks is None:
+        yield "Whether partitions share studies or images was not checked."
+    elif not leaks:
+        pixels = "" if data["intensity"] is None else " and no image with the same voxels"
+        yield f"No patient, no study{pixels} was found in two partitions."
     else:
-        yield "[Partitions, and the level at which they are disjoint (CLAIM 21, 22): one partition is described here.]"
+        yield ""
+        yield from _table(("Finding", "Subjects", "Meaning"), [(k["code"], k["text"], k["hint"]) for k in leaks])
 
 
 def _made(data: dict[str, Any]) -> Iterable[str]:
@@ -136,7 +174,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]
     if not rows:
         yield f"{heads[0]}: none."
         return
-    yield "| " + " | ".join(heads) + " |"
+    yield "| " + " | ".join(_cell(head) for head in heads) + " |"
     yield "|" + "|".join(" --- " for _ in heads) + "|"
     for row in rows:
         yield "| " + " | ".join(_cell(cell) for cell in row) + " |"

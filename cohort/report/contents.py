@@ -126,26 +126,41 @@ def totals(run: SafeRun) -> dict[str, int]:
 
 def patients(run: SafeRun, min_cell: int) -> dict[str, Any]:
     """Return the patients by sex, age group and year of study, small counts suppressed."""
-    rows = run.read(
-        "series", ["PatientSex"], years=["StudyDate"], age_groups=["PatientAge"], numbers=["PatientID"]
-    ).to_pylist()
-    known = [row for row in rows if row["PatientID"] is not None]
-    by_patient: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for row in known:
-        by_patient[row["PatientID"]].append(row)
-    sexes = Counter(_usual(group, "PatientSex") for group in by_patient.values())
-    # A patient seen twice belongs to the age group of most of the series.
-    ages = Counter(_usual(group, "PatientAge") for group in by_patient.values())
-    years = Counter(year for group in by_patient.values() for year in {row["StudyDate"] for row in group} - {None})
+    rows = run.read("series", years=["StudyDate"], numbers=["PatientID"]).to_pylist()
+    persons = demographics(run)
+    pairs = {(row["PatientID"], row["StudyDate"]) for row in rows if None not in row.values()}
+    years = Counter(year for _, year in pairs)
     return {
-        **suppress.count_text(len(by_patient), min_cell),
-        "series_without_id": len(rows) - len(known),
-        "sex": suppress.cells(dict(sorted(sexes.items(), key=_unknown_last)), min_cell),
-        "age_groups": suppress.cells(dict(sorted(ages.items(), key=_by_age)), min_cell),
+        **suppress.count_text(len(persons), min_cell),
+        "series_without_id": sum(row["PatientID"] is None for row in rows),
+        "sex": suppress.cells(counted(persons.values(), "sex"), min_cell),
+        "age_groups": suppress.cells(counted(persons.values(), "age_groups"), min_cell),
         "years": suppress.cells(dict(sorted(years.items())), min_cell),
         "first_year": min(years, default=None),
         "last_year": max(years, default=None),
     }
+
+
+def demographics(run: SafeRun) -> dict[int, dict[str, str]]:
+    """Return `sex` and `age_groups` of each patient by run-local number.
+
+    A patient seen twice belongs to the age group of most of the series.
+    """
+    rows = run.read("series", ["PatientSex"], age_groups=["PatientAge"], numbers=["PatientID"]).to_pylist()
+    by_patient: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if row["PatientID"] is not None:
+            by_patient[row["PatientID"]].append(row)
+    return {
+        patient: {"sex": _usual(group, "PatientSex"), "age_groups": _usual(group, "PatientAge")}
+        for patient, group in by_patient.items()
+    }
+
+
+def counted(persons: Iterable[dict[str, str]], name: str) -> dict[str, int]:
+    """Return the patients per `sex` or per one of the `age_groups`, in the order of a table."""
+    counts = Counter(person[name] for person in persons)
+    return dict(sorted(counts.items(), key=_by_age if name == "age_groups" else _unknown_last))
 
 
 def _usual(rows: list[dict[str, Any]], name: str) -> str:
@@ -154,11 +169,11 @@ def _usual(rows: list[dict[str, Any]], name: str) -> str:
     return names.label(min(counts, key=lambda value: (-counts[value], value))) if counts else names.NOT_GIVEN
 
 
-def _unknown_last(item: tuple[str, int]) -> tuple[bool, str]:
+def _unknown_last(item: tuple[str, int]) -> tuple[bool, Any]:
     return item[0] == names.NOT_GIVEN, item[0]
 
 
-def _by_age(item: tuple[str, int]) -> tuple[bool, int]:
+def _by_age(item: tuple[str, int]) -> tuple[bool, Any]:
     digits = item[0].split("-")[0].rstrip("+")
     return item[0] == names.NOT_GIVEN, int(digits) if digits.isdigit() else 0
 

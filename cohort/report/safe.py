@@ -13,14 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cohort import schema
+from cohort.checks.leakage import splits_of
 from cohort.errors import RunError
 from cohort.reductions.grouping import UNKNOWN
 from cohort.report import vocabulary
 from cohort.schema import Privacy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from cohort.config import CheckOptions
     from cohort.store import RunFolder
 
 OLDEST_AGE = 90
@@ -151,6 +153,40 @@ class SafeRun:
         distinct = pc.rank(raw["subject"].combine_chunks(), tiebreaker="dense") if raw.num_rows else volume
         found = {name: raw[name] for name in columns}
         return pa.table(found | {"volume": volume, "series": series, "distinct": distinct})
+
+    def partitions(self, options: CheckOptions) -> tuple[pa.Table, list[str]] | None:
+        """Return which series have images in which partition, None where the configuration names no split.
+
+        Parameters
+        ----------
+        options : CheckOptions
+            Section `check`; a split is what `cohort.checks.leakage.splits_of` finds by it.
+
+        Returns
+        -------
+        tuple of pyarrow.Table and list of str, or None
+            `series` (run-local number) and `partition` (place in the list), each pair once; and what partitions may be
+            called: by their name where it is a usual one, else by a run-local number. Paths name patients at times.
+        """
+        if not options.split_column and not options.split_pattern:
+            return None
+        pairs = sorted({(row["series_key"], split) for row, split in splits_of(self._images(options), options)})
+        found = sorted({split for _, split in pairs}, key=vocabulary.partition_order)
+        unusual = iter(range(1, len(found) + 1))
+        labels = [s.strip() if vocabulary.is_partition(s) else f"unnamed {next(unusual)}" for s in found]
+        keys = pa.chunked_array([pa.array([key for key, _ in pairs], pa.string())])
+        place = {split: number for number, split in enumerate(found)}
+        places = pa.array([place[split] for _, split in pairs], pa.int64())
+        return pa.table({"series": self._numbered("series_key", keys), "partition": places}), labels
+
+    def _images(self, options: CheckOptions) -> Iterator[dict[str, Any]]:
+        """Yield what tells the split of each image."""
+        column = [options.split_column] if options.split_column else []
+        path = ["path"] if options.split_pattern else []
+        raw = self._run.read("files", list(dict.fromkeys(["series_key", "is_image", "status", *column, *path])))
+        fine = pc.and_(pc.equal(raw["is_image"], True), pc.equal(raw["status"], str(schema.Status.OK)))
+        for batch in raw.filter(pc.fill_null(fine, False)).to_batches(max_chunksize=4096):
+            yield from batch.to_pylist()
 
     def count_distinct(self, table: str, column: str) -> int:
         """Count the different values of an identifier; absent and empty ones do not count."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from cohort.report import card, contents, explore, flow, intensity, names, shapes, suppress
+from cohort.report import card, contents, explore, flow, intensity, names, partitions, shapes, suppress
 
 if TYPE_CHECKING:
-    from cohort.config import ReportOptions
+    from cohort.config import CheckOptions, ReportOptions
     from cohort.report.safe import SafeRun
 
 MOST_FINDINGS = 200
@@ -18,7 +18,7 @@ MOST_SUBJECTS = 30
 _SEVERITIES = ("error", "warning", "info")
 
 
-def summarise(run: SafeRun, options: ReportOptions) -> dict[str, Any]:
+def summarise(run: SafeRun, options: ReportOptions, check: CheckOptions | None = None) -> dict[str, Any]:
     """Return everything the page shows as plain data, in a fixed order, without anything private."""
     volumes = shapes.volume_rows(run)
     kinds, codes = _findings(run, options.min_cell)
@@ -27,7 +27,8 @@ def summarise(run: SafeRun, options: ReportOptions) -> dict[str, Any]:
     data: dict[str, Any] = {
         "title": options.title,
         "min_cell": options.min_cell,
-        "card": _card(run, options.min_cell, kinds),
+        "card": _card(run, options.min_cell, kinds)
+        | {"partitions": partitions.partitions(run, check, options.min_cell)},
         "flow": flow.flow(run),
         "modalities": contents.modalities(run),
         "scanners": contents.scanners(run),

@@ -145,6 +145,13 @@ KNOWN["value_unit"] = (
 # Families of kernels that are numbered: Siemens (B30f, Br40d, Hc44), Canon and Toshiba (FC03).
 _NUMBERED_KERNEL = re.compile(r"(?:[BHUDTIJQ][a-z]?\d\d[a-z]?|FC\d\d)")
 
+# What parts of a data set are called: for training, tuning and testing; nnU-Net's folders; folds by number.
+_PARTITION = re.compile(
+    r"(?:images|labels)?(?:train|training|tr|val|valid|validation|dev|development|tune|tuning|test|testing|te|ts|"
+    r"holdout|internal|external|calibration|fold|split|part|partition|set|cv)?(?:set|data|cases|cohort)?\d{0,2}"
+)
+_ORDER = (("tr",), ("val", "dev", "tun"), ("te", "ts"))
+
 RANGES: dict[str, tuple[float, float]] = {
     "MagneticFieldStrength": (0.0, 25.0),
     "KVP": (0.0, 1000.0),
@@ -172,3 +179,15 @@ def is_plausible(attribute: str, value: float) -> bool:
     """Tell whether a number lies where values of the attribute do."""
     low, high = RANGES.get(attribute, (float("-inf"), float("inf")))
     return low <= value <= high
+
+
+def is_partition(name: str) -> bool:
+    """Tell whether a name of a partition is a usual one, which can name no patient."""
+    return name.isascii() and folded(name) != "" and _PARTITION.fullmatch(folded(name)) is not None
+
+
+def partition_order(name: str) -> tuple[int, str]:
+    """Return where a partition stands: training, validation, test, and then all others by name."""
+    word = folded(name).removeprefix("images").removeprefix("labels")
+    ranks = [rank for rank, starts in enumerate(_ORDER) if word.startswith(starts)]
+    return (ranks[0] if ranks and is_partition(name) else len(_ORDER)), name

@@ -154,9 +154,9 @@ def test_small_counts_of_patients_are_suppressed(built: tuple[str, str]) -> None
 
 def test_a_single_hidden_count_cannot_be_worked_out() -> None:
     shown = {cell["label"]: cell["text"] for cell in suppress.cells({"F": 7, "M": 20, "O": 1}, 5)}
-    assert shown == {"F": "≥5", "M": "20", "O": "<5"}
+    assert shown == {"F": "withheld", "M": "20", "O": "<5"}
     shown = {cell["label"]: cell["text"] for cell in suppress.cells({"a": 1, "b": 1, "c": 9, "d": 30}, 5)}
-    assert shown == {"a": "<5", "b": "<5", "c": "≥5", "d": "30"}
+    assert shown == {"a": "<5", "b": "<5", "c": "withheld", "d": "30"}
 
 
 def test_few_patients_are_not_counted() -> None:

@@ -19,12 +19,13 @@ SIDE, SLICES = 16, 3
 
 @dataclass(frozen=True)
 class Changes:
-    """What sets a cohort apart from the others: HU added, tube voltage, spacing of slices."""
+    """What sets a cohort apart from the others: HU added, tube voltage, spacing of slices, age of all."""
 
     shift: int = 0
     kvp: float = 120.0
     spacing: float = 2.0
     manufacturer: str = "SIEMENS"
+    age: str | None = None
 
 
 def values_of(patient: int, shift: int = 0) -> np.ndarray:
@@ -41,7 +42,7 @@ def write_patient(root: Path, patient: int, changes: Changes = Changes(), identi
     header.PatientID, header.PatientName, header.PatientSex = name, f"NAME^{name}", "FM"[patient % 2]
     header.StudyInstanceUID, header.SeriesInstanceUID = f"1.2.3.{number}", f"1.2.3.{number}.1"
     header.SOPClassUID, header.Modality, header.Manufacturer = CTImageStorage, "CT", changes.manufacturer
-    header.PatientAge, header.KVP = f"{30 + patient % 40:03d}Y", changes.kvp
+    header.PatientAge, header.KVP = changes.age or f"{30 + patient % 40:03d}Y", changes.kvp
     header.Rows = header.Columns = SIDE
     header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, 12, 11, 0
     header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
