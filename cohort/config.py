@@ -34,7 +34,8 @@ class ScanOptions:
     include, exclude : tuple of str
         Globs on the path below the root. Objects that match no `include` (if any) or some `exclude` are not listed.
     gzip_limit_mib : int
-        Largest size to which a gzipped or deflated DICOM object is inflated.
+        Largest size to which a gzipped or deflated DICOM object is inflated; most that a gzipped NIfTI image may
+        hold behind its values.
     header_limit_mib : int
         Most of one DICOM header that is held in memory, where it is compressed or odd.
     element_limit : int

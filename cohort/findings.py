@@ -131,7 +131,7 @@ KINDS: tuple[FindingKind, ...] = (
     FindingKind("NII-UNITS-UNKNOWN", _I, "volume", "No unit of space; millimetres are assumed", _M, "xyzt_units has no unit of space"),
     FindingKind("NII-BAD-PIXDIM", _E, "volume", "A grid spacing is zero, negative or not finite", _M, "pixdim[1..3]"),
     FindingKind("NII-BAD-QFAC", _W, "volume", "pixdim[0] is neither 1 nor -1; tools may mirror the slices", _C, "The qform is used, pixdim[0] is another number"),
-    FindingKind("NII-BAD-AFFINE", _E, "volume", "The form its code chooses is no grid: axes of no length, or NaN", _M, "An axis of the affine has no length, or is not finite"),
+    FindingKind("NII-BAD-AFFINE", _E, "volume", "The form its code chooses is no grid: axes of no length or in one plane, or NaN", _M, "An axis of the affine has no length, is not finite, or is a combination of the others; a quaternion longer than 1"),
     FindingKind("NII-PIXDIM-DISAGREES", _W, "volume", "pixdim is not the spacing of the affine, which is used", _C, "They differ by more than `spacing_disagreement_mm`"),
     FindingKind("NII-UNITS-IMPLAUSIBLE", _W, "volume", "No unit, and no voxel of a body image in mm; ask for the unit", _M, "No unit, and a voxel below 0.02 or above 20"),
     FindingKind("NII-TIME-STEP-UNKNOWN", _I, "volume", "Several time points, but no time step with a unit", _F, "pixdim[4] or its unit lacks"),

@@ -23,6 +23,13 @@ SAME_PLACE_MM, SAME_PLACE_PIXELS = 0.01, 0.02
 """Frames closer than both show the same place: DS values are rounded to about 0.001 mm, and voxels of micro-CT are
 themselves 0.01 mm."""
 
+FLAT = 1e-4
+"""Axes of length 1 whose smallest singular value is less lie in one plane: float32 headers round below."""
+
+LENGTHS_MM = (1e-9, 1e9)
+"""A spacing is in between, a place not beyond: less than an atom, or a thousand kilometres, is what no scanner means,
+and squares of it would overflow."""
+
 SMALLEST_PLACE_MM = 1e-6
 """Closer than a nanometre is the noise of the arithmetic."""
 
@@ -104,6 +111,20 @@ def slice_normal(orientation: Sequence[float] | Floats) -> Floats:
     normal = np.cross(cosines[:3], cosines[3:])
     length = float(np.linalg.norm(normal))
     return normal / length if length > 0 else normal
+
+
+def is_length(length: float) -> bool:
+    """Tell whether a number of mm may be a spacing."""
+    return LENGTHS_MM[0] < length < LENGTHS_MM[1]
+
+
+def is_orientation(cosines: Sequence[float]) -> bool:
+    """Tell whether six direction cosines have a normal: about of length 1, and not along each other."""
+    if not max(map(abs, cosines)) < 2:
+        return False
+    row, column = np.asarray(cosines, dtype=np.float64).reshape(2, 3)
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    return all(0.5 < length < 2 for length in lengths) and float(np.linalg.norm(np.cross(row, column))) > FLAT
 
 
 def is_orthonormal(orientation: Sequence[float] | Floats) -> bool:
@@ -331,6 +352,15 @@ def axis_degrees(first: Floats, second: Floats) -> float:
 def column_lengths(affine: Floats) -> list[float]:
     """Return the lengths of the three direction columns: the grid spacings."""
     return [float(length) for length in np.linalg.norm(affine[:3, :3], axis=0)]
+
+
+def spans_grid(affine: Floats, dimensions: int = 3) -> bool:
+    """Tell whether the first axes of an affine make a grid: finite, of some length, none a combination of others."""
+    if not np.isfinite(affine).all():
+        return False
+    axes = affine[:3, :dimensions]
+    lengths = np.linalg.norm(axes, axis=0)
+    return bool((lengths > 0).all()) and int(np.linalg.matrix_rank(axes / lengths, tol=FLAT)) == dimensions
 
 
 def shear_degrees(affine: Any) -> float:

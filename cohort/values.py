@@ -93,10 +93,7 @@ class ValuePlan:
             return out
         slope, intercept = (1.0, 0.0) if row["slope"] is None else (row["slope"], row["intercept"])
         if self.kind == "float":
-            values = stored.astype(np.float64)
-            values *= slope
-            values += intercept
-            out[...] = values
+            _to_floats(stored, slope, intercept, out)
             return out
         self._check_ends(stored, int(slope), int(intercept))
         np.copyto(out, stored, casting="unsafe")
@@ -137,6 +134,18 @@ class ValuePlan:
             "rescale": [list(r) if r else None for r in self.rescales],
             "padding": [list(p) if p else None for p in self.paddings],
         }
+
+
+def _to_floats(stored: NDArray[Any], slope: float, intercept: float, out: NDArray[Any]) -> None:
+    """Write modality values as float32; raises RejectedError where a finite one would become infinity."""
+    try:
+        with np.errstate(over="raise"):
+            values = stored.astype(np.float64)
+            values *= slope
+            values += intercept
+            out[...] = values
+    except FloatingPointError:
+        raise RejectedError("values_exceed_float32") from None
 
 
 def plan_values(first: NDArray[Any], frames: list[Row], volume: Row) -> ValuePlan:

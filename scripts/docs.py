@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from cohort import findings, schema
@@ -57,8 +58,42 @@ def traps_page() -> str:
     return _TRAPS.format(traps=f"| trap | what it is |\n|---|---|\n{lines}", title=title, result=result.strip())
 
 
+_HOSTILE = """# Hostile objects
+
+{dicom} DICOM and {nifti} NIfTI objects that code makes, each named after the CVE, the issue, or the finding it stands for.
+`tests/faults/test_hostile.py` runs `cohort` over all of them at once, with good images among them: each must end as this
+table says, the good images must be what they are alone, and nothing that is printed, reported or given as a reason may
+repeat a word of a header. `tests/faults/test_hostile_costs.py` and `tests/test_header_bombs.py` hold what each costs: a
+header below 2 s and 300 MB, pixels within their deadline and cap. "Row N" and "finding N" are those of the measurements
+of what plain libraries do, which the project began with.
+
+What an object may cost is set in the configuration ([configs/laptop.yaml](../configs/laptop.yaml) has each with its
+reason); no file of the real set is refused by the defaults.
+
+{table}
+"""
+
+
+def hostile_page() -> str:
+    """Return the page of the hostile objects: what each stands for, and what must become of it."""
+    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "faults")]
+    catalogue = import_module("hostile_catalogue")
+    cases = catalogue.catalogue()
+    lines = ["| object | stands for | its row | its volume |", "|---|---|---|---|"]
+    for name, case in cases.items():
+        why = f" ({case.why})" if case.why else ""
+        lines.append(f"| {_cell(name)} | {_cell(case.stands_for)} | {case.row}{_cell(why)} | {case.volume or ''} |")
+    nifti = sum(map(catalogue.is_nifti, cases))
+    return _HOSTILE.format(dicom=len(cases) - nifti, nifti=nifti, table="\n".join(lines))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
 PAGES = {
     ROOT / "docs" / "findings.md": findings.as_markdown,
+    ROOT / "docs" / "hostile.md": hostile_page,
     ROOT / "docs" / "tables.md": schema.as_markdown,
     ROOT / "docs" / "traps.md": traps_page,
 }

@@ -69,6 +69,9 @@ _PLAIN: dict[int, tuple[str, bytes | int]] = {
     0x00080016: ("UI", b"1.2.840.10008.5.1.4.1.1.2\0"),
     0x00080018: ("UI", b"1.2.3.4\0"),
     0x00080060: ("CS", b"CT"),
+    0x00081030: ("LO", b"CNRY STUDY"),  # words that no message may repeat
+    0x00100010: ("PN", b"CNRY^PATIENT"),
+    0x00100020: ("LO", b"CNRYID0000"),
     0x0020000D: ("UI", b"1.2.3\0"),
     0x0020000E: ("UI", b"1.2.3.5\0"),
     0x00280002: ("US", 1),

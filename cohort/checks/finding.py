@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cohort.findings import BY_CODE
@@ -38,10 +39,11 @@ def finding(code: str, subject: str, **evidence: Any) -> Row:
     subject : str
         Key of the subject in its table.
     **evidence
-        The numbers behind it; None is left out.
+        The numbers behind it; None is left out. JSON knows neither NaN nor infinity (RFC 8259 section 6): they become
+        text.
     """
     kind = BY_CODE[code]
-    given = {name: value for name, value in evidence.items() if value is not None}
+    given = {name: _spelled(value) for name, value in evidence.items() if value is not None}
     return {
         "code": code,
         "severity": str(kind.severity),
@@ -51,6 +53,15 @@ def finding(code: str, subject: str, **evidence: Any) -> Row:
         "hint": kind.hint,
         "cluster": str(kind.cluster),
     }
+
+
+def _spelled(value: Any) -> Any:
+    """Return a value with what is not finite in it as text: headers hold NaN, and must not end the run."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {name: _spelled(part) for name, part in value.items()}
+    return [_spelled(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def gathered(seen: Iterable[tuple[str, int, Seen]]) -> Iterator[Row]:

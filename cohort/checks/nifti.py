@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cohort import geometry
 from cohort.checks.finding import finding
 
@@ -22,6 +20,7 @@ COLUMNS = (
     "nifti_quatern", "nifti_srow", "nifti_scl_slope", "nifti_scl_inter",
 )  # fmt: skip
 
+_LONGEST_QUATERNION = 1.001  # of b, c and d, squared
 _PLAUSIBLE_MM = (0.02, 20.0)
 """Voxels of body images lie in between: a grid without unit beyond it was meant in metres or micrometres."""
 
@@ -58,7 +57,7 @@ def _forms(row: Row, options: CheckOptions) -> Iterator[Row]:
         affine = geometry.nifti_qform(row["nifti_quatern"], pixdim)
     dimensions = min(3, row["nifti_dim"][0])
     lengths = geometry.column_lengths(affine)[:dimensions]
-    if not np.isfinite(affine).all() or min(lengths) <= 0:
+    if not geometry.spans_grid(affine, dimensions) or (sform <= 0 and _is_long(row["nifti_quatern"])):
         yield finding("NII-BAD-AFFINE", subject, form="sform" if sform > 0 else "qform")
         return
     factor = geometry.MM_PER_UNIT.get(row["nifti_xyzt_units"] & 7) or 1.0
@@ -68,8 +67,13 @@ def _forms(row: Row, options: CheckOptions) -> Iterator[Row]:
         yield finding("NII-PIXDIM-DISAGREES", subject, affine_mm=measured, pixdim_mm=declared)
 
 
+def _is_long(quatern: list[float]) -> bool:
+    """Tell whether a quaternion is longer than 1 by more than float32 rounds: it is no rotation."""
+    return sum(part * part for part in quatern[:3]) > _LONGEST_QUATERNION
+
+
 def _is_length(step: float) -> bool:
-    return math.isfinite(step) and step > 0
+    return geometry.is_length(step)
 
 
 def _scaling(row: Row) -> Iterator[Row]:

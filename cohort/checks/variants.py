@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,7 @@ def _merged(values: list[Any], name: str, tolerance: float) -> list[Any]:
     """Return for each value the one that stands for it."""
     if name == "Manufacturer":
         return [None if value is None else cleaned_maker(value) for value in values]
-    values = [tuple(value) if isinstance(value, list) else value for value in values]
+    values = [_finite(tuple(value) if isinstance(value, list) else value) for value in values]
     numbers = sorted({n for v in values for n in (v if isinstance(v, tuple) else (v,)) if isinstance(n, float | int)})
     stands: dict[Any, Any] = {}
     first = None
@@ -87,6 +88,13 @@ def _merged(values: list[Any], name: str, tolerance: float) -> list[Any]:
             first = number
         stands[number] = first
     return [tuple(stands.get(n, n) for n in v) if isinstance(v, tuple) else stands.get(v, v) for v in values]
+
+
+def _finite(value: Any) -> Any:
+    """Return None in place of NaN and infinity, which no scanner sets and nothing can be compared with."""
+    if isinstance(value, tuple):
+        return tuple(_finite(part) for part in value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def check_variants(variants: Mapping[str, Key], options: CheckOptions) -> Iterator[Row]:
@@ -143,7 +151,7 @@ def check_outliers(
     found: dict[str, Row] = defaultdict(dict)
     for members in groups.values():
         for feature in features:
-            known = [row for row in members if row[feature] is not None]
+            known = [row for row in members if _is_known(row[feature])]
             if len(known) < options.outlier_group:
                 continue
             values = np.array([row[feature] for row in known], np.float64)
@@ -158,7 +166,11 @@ def check_outliers(
 
 
 def _median(rows: list[Row], feature: str) -> float:
-    return float(np.median([row[feature] for row in rows if row[feature] is not None]))
+    return float(np.median([row[feature] for row in rows if _is_known(row[feature])]))
+
+
+def _is_known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:

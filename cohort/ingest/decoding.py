@@ -11,7 +11,7 @@ import numpy as np
 from cohort.config import MIB
 from cohort.errors import QuarantinedError, RejectedError
 from cohort.isolation import ChildLimits, Lease
-from cohort.readers import open_frames
+from cohort.readers import no_decoder, open_frames
 from cohort.schema import FRAMES
 from cohort.sources import INSIDE, damage_of, verify
 
@@ -50,6 +50,7 @@ class IsolatedFrames:
             "frame_limit": options.frame_limit_mib * MIB,
         }
         self._lease = Lease(SERVICE, ChildLimits(options.decode_seconds, options.decode_memory_mib * MIB))
+        self._no_decoder = no_decoder(row["TransferSyntaxUID"])
         self._member = INSIDE in row["path_raw"]
         self._frame = int(row["frame"] or 0)
         try:
@@ -89,7 +90,7 @@ class IsolatedFrames:
             raise OSError(int(answer["errno"]), "the source cannot be read")
         if "rejected" in answer:
             reason = answer["rejected"]
-            if not isinstance(reason, str) or not _REASON.fullmatch(reason):
+            if not isinstance(reason, str) or not (reason == self._no_decoder or _REASON.fullmatch(reason)):
                 raise QuarantinedError("crash")
             raise RejectedError(reason)
         return answer, block

@@ -41,6 +41,7 @@ __all__ = [
     "needs_decoder",
     "nifti_pair_names",
     "nifti_type",
+    "no_decoder",
     "open_frames",
     "read_header",
     "read_modality_table",
@@ -258,7 +259,8 @@ def open_frames(
     frame_row : mapping
         A row of `frames`: what the scan recorded about the pixels.
     gzip_limit : int
-        Largest size, in bytes, to which a gzipped DICOM object is inflated.
+        Largest size, in bytes, to which a gzipped DICOM object is inflated; most that is read of the stream of a NIfTI
+        image behind its values.
     frame_limit : int
         Largest decoded frame of a DICOM object, in bytes.
 
@@ -270,7 +272,7 @@ def open_frames(
     if frame_row["format"] == "nifti":
         from cohort.readers.nifti_pixels import NiftiFrames
 
-        return NiftiFrames(file, frame_row)
+        return NiftiFrames(file, frame_row, gzip_limit)
     from cohort.readers import dicom_codestream, dicom_mosaic, dicom_pixels
 
     if frame_row["container"] == "gzip" and dicom_codestream.is_compressed(frame_row):
@@ -287,6 +289,13 @@ def needs_decoder(frame_row: Mapping[str, Any]) -> bool:
     """Tell whether frames go through a decoder of others: all that are neither native nor merely deflated."""
     native = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", None)
     return frame_row["format"] == "dicom" and frame_row["TransferSyntaxUID"] not in native
+
+
+def no_decoder(syntax: str) -> str:
+    """Return the reason of frames whose transfer syntax has no decoder here; it quotes no header."""
+    from cohort.readers import dicom_codecs
+
+    return dicom_codecs.no_decoder(syntax)
 
 
 def _located(file: BinaryIO, frame_row: Mapping[str, Any], gzip_limit: int) -> tuple[BinaryIO, Mapping[str, Any]]:

@@ -44,6 +44,7 @@ _PIXEL_KEYWORDS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE0
 _UNDEFINED = 0xFFFFFFFF
 _ITEM_ENDS = (b"\xfe\xff\x0d\xe0\0\0\0\0", b"\xff\xfe\xe0\x0d\0\0\0\0")
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, None)
+_EXPLICIT_PIXELS = (b"OB\0\0", b"OW\0\0", b"OF\0\0", b"OD\0\0")
 _RAW_TEXT_LIMIT = 64  # enough to see what is wrong with a value
 _COLUMNS = tuple((column, tag_of(column)) for column in DICOM_COLUMNS)
 
@@ -261,7 +262,10 @@ def pixel_facts(row: Row, pixels: tuple[int, int | None] | None, size: int) -> R
     offset, length = pixels
     facts: Row = {"is_image": True, "pixel_offset": offset, "pixel_length": length}
     left = size - offset
-    expected = expected_length(row) if row["TransferSyntaxUID"] in _NATIVE else None
+    native = row["TransferSyntaxUID"] in _NATIVE
+    expected = expected_length(row) if native else None
+    if native and length is None:  # items, which no native syntax has (PS3.5 section A.4): they are no pixel values
+        facts |= {"status": Status.REJECTED, "reason": "bad_encapsulation"}
     if left <= 0 or (length is not None and (length > left or (expected is not None and length < expected))):
         facts |= {"status": Status.REJECTED, "reason": "truncated_pixels"}
     return facts
@@ -278,8 +282,9 @@ def _pixel_element(dataset: Dataset, file: Guard) -> tuple[int, int | None] | No
     tag = int.from_bytes(element[:2], order) << 16 | int.from_bytes(element[2:4], order)
     if tag not in _PIXEL_KEYWORDS:
         return None
-    # Some writers mix: what stands where the VR should tells how this one element is encoded.
-    explicit = not implicit and b"AA" <= element[4:6] <= b"ZZ"
+    # Some writers mix: what stands where the VR should tells how this one element is encoded. As a length, `OW\0\0`
+    # would be odd, which none is (PS3.5 section 7.1.1).
+    explicit = element[4:8] in _EXPLICIT_PIXELS if implicit else b"AA" <= element[4:6] <= b"ZZ"
     if explicit and element[4:6] in LONG:
         offset, field = start + 12, element[8:12]
     else:

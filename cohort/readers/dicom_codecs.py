@@ -106,7 +106,12 @@ def decoder_for(syntax: str, stored: int) -> tuple[Decoder, str]:
             continue
         codec = f" {CODECS[syntax]}" if label == "imagecodecs" else ""
         return _decoder(syntax, label, module, function), f"{distribution} {number}{codec}"
-    raise RejectedError(f"no_decoder: {syntax_name(syntax)}")
+    raise RejectedError(no_decoder(syntax))
+
+
+def no_decoder(syntax: str) -> str:
+    """Return the reason where there is none; it quotes no header."""
+    return f"no_decoder: {syntax_name(syntax)}"
 
 
 @cache

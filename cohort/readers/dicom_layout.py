@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FULL = ("YBR_FULL", "YBR_FULL_422")
+_SIGNS = _PLANES = (None, 0, 1)  # what an attribute of the header may say; of anything else the values are unknown
 _RETIRED = ("YBR_PARTIAL_422", "YBR_PARTIAL_420")  # reduced range; retired before JPEG was added
 
 
@@ -82,15 +83,19 @@ def layout_of(row: Mapping[str, Any], *, integers: bool = True) -> PixelLayout:
     samples = int(row.get("SamplesPerPixel") or 1)
     if rows < 1 or columns < 1 or samples < 1:
         raise RejectedError("bad_dimensions")
-    stored = int(row.get("BitsStored") or allocated)
+    stored = allocated if row.get("BitsStored") is None else int(row["BitsStored"])
     told = row.get("HighBit")
     high = stored - 1 if told is None else int(told)
     if not stored - 1 <= high < allocated:
         high = stored - 1  # it cannot be: the values would not fit, or lie outside their bits
-    if allocated not in (1, 8, 16, 32, 64) or not 0 < stored <= allocated:
+    if (
+        allocated not in (1, 8, 16, 32, 64)
+        or not 0 < stored <= allocated
+        or row.get("PixelRepresentation") not in _SIGNS
+    ):
         raise RejectedError("bad_bits")
     photometric = str(row.get("PhotometricInterpretation") or ("MONOCHROME2" if samples == 1 else "RGB"))
-    if photometric in _RETIRED:
+    if photometric in _RETIRED or (samples > 1 and row.get("PlanarConfiguration") not in _PLANES):
         raise RejectedError("unsupported_colour")
     return PixelLayout(
         rows,

@@ -93,7 +93,7 @@ class PaletteFrames:
         with without_warnings():
             try:
                 return np.asarray(apply_color_lut(self._frames.read(frame), self._header))
-            except (ValueError, AttributeError, KeyError) as error:
+            except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
                 raise RejectedError(f"bad_palette: {type(error).__name__}") from None
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from isal import igzip
 from nibabel.nifti1 import data_type_codes
 
+from cohort.config import MIB, ScanOptions
 from cohort.errors import RejectedError
 from cohort.readers.base import is_gzip
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DRAIN_BYTES = 1 << 20
-_DRAIN_LIMIT = 1 << 26  # more than this after the values is not padding
 
 
 class NiftiFrames:
@@ -32,9 +32,14 @@ class NiftiFrames:
         The `.nii`, `.nii.gz` or, for a pair, the `.img`.
     row : mapping
         A row of `frames`.
+    gzip_limit : int
+        Most bytes of a gzip stream that are read behind the values, to come to its checksum.
     """
 
-    def __init__(self, file: BinaryIO, row: Mapping[str, Any]) -> None:
+    def __init__(
+        self, file: BinaryIO, row: Mapping[str, Any], gzip_limit: int = ScanOptions.gzip_limit_mib * MIB
+    ) -> None:
+        self._limit = gzip_limit
         dim = list(row["nifti_dim"])
         self._shape = (dim[2] if dim[0] >= 2 else 1, dim[1])
         order = ">" if row["nifti_big_endian"] else "<"
@@ -62,12 +67,16 @@ class NiftiFrames:
         return _plain(np.frombuffer(block, self._dtype).reshape(self._shape))
 
     def close(self) -> None:
-        """Read a gzip stream to its end: only there does its CRC stand."""
+        """Read a gzip stream to its end: only there does its CRC stand.
+
+        What goes on for longer than the limit is refused, for nothing vouches for its values.
+        """
         try:
-            if self._gzip:
-                left = _DRAIN_LIMIT
-                while left > 0 and (block := self._stream.read(_DRAIN_BYTES)):
-                    left -= len(block)
+            left = self._limit
+            while self._gzip and (block := self._stream.read(_DRAIN_BYTES)):
+                left -= len(block)
+                if left < 0:
+                    raise RejectedError("gzip_too_large")
         except (EOFError, OSError, igzip.BadGzipFile):
             raise RejectedError("gzip_crc_error") from None
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 TRANSFER_SYNTAXES = {
     "1.2.840.10008.1.2": "Implicit VR little endian",
     "1.2.840.10008.1.2.1": "Explicit VR little endian",
@@ -105,8 +107,11 @@ def size(n_bytes: int) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a measured value: four significant digits or more, a true minus sign, rarely an exponent."""
-    if value is None:
+    """Return a measured value: four significant digits or more, a true minus sign, rarely an exponent.
+
+    What is not finite is a dash, like what is not known: headers hold NaN and infinity.
+    """
+    if value is None or not math.isfinite(value):
         return "\u2013"
     if value == round(value) and abs(value) < 1e15:
         text = f"{value:,.0f}"

@@ -110,7 +110,7 @@ def _frames_of_object(row: Row) -> tuple[int, int]:
     """Return slices and time points of an object taken whole: only nuclear medicine says that frames are slices."""
     frames, vector = row["NumberOfFrames"], row["SliceVector"] or [1]
     slices = max(1, max(vector))
-    if frames % slices == 0 and vector == [*range(1, slices + 1)] * (frames // slices):
+    if len(vector) == frames and frames % slices == 0 and vector == [*range(1, slices + 1)] * (frames // slices):
         return slices, frames // slices
     return 1, frames
 

@@ -78,10 +78,15 @@ def frames_of(row: Row) -> list[Frame]:
     for i in range(count):
         position = None if positions is None else positions[i]
         orientation = _vector(row, "ImageOrientationPatient", i, 6)
-        if position is None or orientation is None:
+        if position is None or orientation is None or not _is_placed(position, orientation):
             position = orientation = None
         frames.append(Frame(row, i, position, orientation, _in_plane(row, i)[0], *rescale_of(row, i)))
     return frames
+
+
+def _is_placed(position: tuple[float, ...], orientation: tuple[float, ...]) -> bool:
+    """Tell whether a position and cosines say where a frame is; what says nothing is as if it were not there."""
+    return max(map(abs, position)) < geometry.LENGTHS_MM[1] and geometry.is_orientation(orientation)
 
 
 def _positions(row: Row, count: int) -> list[tuple[float, ...] | None] | None:
@@ -139,11 +144,7 @@ def _in_plane(row: Row, frame: int) -> tuple[tuple[float, float] | None, str | N
         ("NominalScannedPixelSpacing", row["NominalScannedPixelSpacing"]),
     ]
     for source, values in candidates:
-        if (
-            values is not None
-            and len(values) == 2
-            and all(v is not None and math.isfinite(v) and v > 0 for v in values)
-        ):
+        if values is not None and len(values) == 2 and all(v is not None and geometry.is_length(v) for v in values):
             return (float(values[0]), float(values[1])), source
     return None, None
 

@@ -112,7 +112,7 @@ def _geometry(row: Row, dim: list[int]) -> Row:
     else:
         affine, source = np.diag([*np.abs(row["nifti_pixdim"][1:4]), 1.0]), "nifti_pixdim"
     lengths = [
-        length * factor if math.isfinite(length) and length > 0 else None for length in geometry.column_lengths(affine)
+        length * factor if geometry.is_length(length * factor) else None for length in geometry.column_lengths(affine)
     ]
     found: Row = {
         "spacing_col_mm": lengths[0],
@@ -121,8 +121,9 @@ def _geometry(row: Row, dim: list[int]) -> Row:
         "spacing_source": source if any(length is not None for length in lengths) else None,
         "missing_slice_count": 0,
     }
-    whole = all(length is not None for length in lengths[: 3 if dim[2] > 1 else 2])
-    if whole and source != "nifti_pixdim" and np.isfinite(affine).all():
+    dimensions = 3 if dim[2] > 1 else 2
+    whole = all(length is not None for length in lengths[:dimensions])
+    if whole and source != "nifti_pixdim" and geometry.spans_grid(affine, dimensions):
         found |= _placed(affine, factor)
     if whole and dim[2] > 1:
         found |= _verdict(affine, lengths[2], found.get("orthogonal_orientation"))
