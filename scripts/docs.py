@@ -60,12 +60,12 @@ def traps_page() -> str:
 
 _HOSTILE = """# Hostile objects
 
-{dicom} DICOM and {nifti} NIfTI objects that code makes, each named after the CVE, the issue, or the finding it stands for.
-`tests/faults/test_hostile.py` runs `cohort` over all of them at once, with good images among them: each must end as this
-table says, the good images must be what they are alone, and nothing that is printed, reported or given as a reason may
-repeat a word of a header. `tests/faults/test_hostile_costs.py` and `tests/test_header_bombs.py` hold what each costs: a
-header below 2 s and 300 MB, pixels within their deadline and cap. "Row N" and "finding N" are those of the measurements
-of what plain libraries do, which the project began with.
+{dicom} DICOM and {nifti} NIfTI objects that code makes, each with the CVE, the issue, or the finding it stands for.
+`tests/faults/test_hostile.py` runs `cohort` over all of them at once, with good images among them: each must end as
+this table says, the good images must be what they are alone, and nothing that is printed, reported or given as a reason
+may repeat a word of a header. `tests/faults/test_hostile_costs.py` and `tests/test_header_bombs.py` hold what each
+costs: a header below 2 s and 300 MB, pixels within their deadline and cap. "Row N" and "finding N" are those of the
+measurements of what plain libraries do, which the project began with.
 
 What an object may cost is set in the configuration ([configs/laptop.yaml](../configs/laptop.yaml) has each with its
 reason); no file of the real set is refused by the defaults.

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from dask_ends import certificates, dask_processes, tls_options
 
 from cohort import pipeline
 from cohort.cluster import Needs, Step, check_workers, connect, plan
@@ -30,8 +29,6 @@ from cohort.sources import glimpses
 from cohort.store import RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cohort.phantom import PhantomTruth
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -301,42 +298,6 @@ def digests(out: Path) -> dict[str, str]:
     return {str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
 
 
-@contextlib.contextmanager
-def dask_processes(folder: Path, *options: str, workers: int = 1) -> Iterator[str]:
-    """Start `dask scheduler` and `dask worker`s as a user would; yields the address."""
-    file = folder / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
-    quiet: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    started = [subprocess.Popen(
-        [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file),
-         *options], **quiet)]  # fmt: skip
-    try:
-        while not file.exists():
-            assert started[0].poll() is None
-            time.sleep(0.05)
-        tls = [option for option in options if option not in ("--protocol", "tls")]
-        started += [subprocess.Popen(
-            [*dask, "worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard", *tls], **quiet)
-            for _ in range(workers)]  # fmt: skip
-        yield str(json.loads(file.read_text())["address"])
-    finally:
-        for process in reversed(started):
-            process.terminate()
-        for process in started:
-            process.wait(30)
-
-
-def certificates(folder: Path) -> dict[str, str]:
-    """An authority of its own and a certificate that it signed, as Dask makes them for one session."""
-    from distributed.security import Security
-
-    made = Security.temporary()
-    files = {"ca": made.tls_ca_file, "cert": made.tls_client_cert, "key": made.tls_client_key}
-    for name, content in files.items():
-        (folder / f"{name}.pem").write_text(content)
-    return {name: str(folder / f"{name}.pem") for name in files}
-
-
 @pytest.mark.cluster
 def test_an_address_with_tls_gives_the_same_bytes_and_lets_no_one_else_in(
     run_out: Path, truth: PhantomTruth, tmp_path: Path, cohort_command: Any
@@ -344,22 +305,12 @@ def test_an_address_with_tls_gives_the_same_bytes_and_lets_no_one_else_in(
     files = certificates(tmp_path)
     others = tmp_path / "others"
     others.mkdir()
-    options = [
-        "--protocol",
-        "tls",
-        "--tls-ca-file",
-        files["ca"],
-        "--tls-cert",
-        files["cert"],
-        "--tls-key",
-        files["key"],
-    ]
     notes: list[str] = []
 
     def progress(step: Step) -> None:
         notes.extend([step.note] if step.note else [])
 
-    with dask_processes(tmp_path, *options) as address:
+    with dask_processes(tmp_path, "--protocol", "tls", *tls_options(files)) as address:
         assert address.startswith("tls://")
         right = ClusterOptions(address, tls_ca=files["ca"], tls_cert=files["cert"], tls_key=files["key"])
         strange = certificates(others)
