@@ -218,10 +218,13 @@ class ReportOptions:
         Heading of the page.
     min_cell : int
         Smaller counts of patients read `<min_cell`.
+    thumbnails : bool
+        Put pictures of volumes on the page: never of modalities and series that often carry text.
     """
 
     title: str = "Cohort report"
     min_cell: int = 5
+    thumbnails: bool = False
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,11 @@ insecure_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+thumbnails_option = click.option(
+    "--thumbnails",
+    is_flag=True,
+    help="Put pictures of volumes on the page, never of kinds that often carry text. Look at them before sharing.",
+)
 restart_option = click.option(
     "--restart", is_flag=True, help="Begin anew in an OUT that holds a run; its results are removed."
 )

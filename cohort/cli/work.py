@@ -25,6 +25,7 @@ from cohort.cli.options import (
     scanning,
     scheduler_option,
     sources_argument,
+    thumbnails_option,
     workers_option,
 )
 from cohort.cli.talk import counted, finished, foreseen, progress_bar
@@ -42,6 +43,7 @@ from cohort.config import load_config
     metavar="ATTRIBUTE",
     help="Store histograms by this attribute too, e.g. Manufacturer. Repeatable.",
 )
+@thumbnails_option
 @restart_option
 @retry_option
 @click.option(
@@ -72,6 +74,7 @@ def run(
         scan=scanning(options),
         ingest={"pixels": False if options["no_pixels"] else None},
         reduce={"group_by": options["group_by"] or None},
+        report={"thumbnails": options["thumbnails"] or None},
     )
     if dry_run:
         foreseen(pipeline.dry_run(sources, out, config, from_file=options["from_file"], restart=restart), as_json)
@@ -225,6 +228,7 @@ def check(out: Path, config_file: Path | None, as_json: bool, form: str | None, 
     "demographics) as Markdown for a methods section.",
 )
 @click.option("--min-cell", type=click.IntRange(1), help="Counts of fewer patients are withheld.  [default: 5]")
+@thumbnails_option
 @computing
 def report(
     out: Path, config_file: Path | None, as_json: bool, card: str | None, min_cell: int | None, **options: Any
@@ -232,7 +236,8 @@ def report(
     """Write the report."""
     if card is not None and as_json:
         raise click.UsageError("--card prints Markdown; leave out --json, or read report.json")
-    _stage("report", out, config_file, as_json, options, sections={"report": {"min_cell": min_cell}}, quiet=bool(card))
+    shown = {"min_cell": min_cell, "thumbnails": options["thumbnails"] or None}
+    _stage("report", out, config_file, as_json, options, sections={"report": shown}, quiet=bool(card))
     if card is not None:
         from cohort.report import claim_card
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LAYOUT", "build", "claim_card"]
 
-LAYOUT = 6
+LAYOUT = 7
 """Counts up when the page or `report.json` change, so that a report made before is made anew."""
 
 
@@ -28,7 +28,7 @@ def build(run: RunFolder, options: ReportOptions, check: CheckOptions | None = N
     run : RunFolder
         A run whose stages `scan` and `assemble` are committed; what later stages add is shown if it is there.
     options : ReportOptions
-        Title and the smallest count of patients that is shown.
+        Title, the smallest count of patients that is shown, and whether there are pictures.
     check : CheckOptions, optional
         Names the split, if any: who is in which partition is counted.
 
@@ -44,11 +44,12 @@ def build(run: RunFolder, options: ReportOptions, check: CheckOptions | None = N
     """
     import json
 
-    from cohort.report import page, safe, summary
+    from cohort.report import page, safe, summary, thumbnails
 
-    data = summary.summarise(safe.SafeRun(run, options.min_cell), options, check)
+    seen = safe.SafeRun(run, options.min_cell)
+    data = summary.summarise(seen, options, check)
     text = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n"
-    return page.render(data), text
+    return page.render(data, thumbnails.contact_sheet(seen) if options.thumbnails else None), text
 
 
 def claim_card(text: str) -> str:

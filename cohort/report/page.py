@@ -17,6 +17,8 @@ from cohort.report import charts, glance, names
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cohort.report.thumbnails import Sheet
+
 _TEMPLATES = resources.files("cohort.report") / "templates"
 
 
@@ -38,7 +40,7 @@ def _digest(text: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
 
-def policy(scripts: list[str], styles: list[str]) -> str:
+def policy(scripts: list[str], styles: list[str], *, pictures: bool = False) -> str:
     """Return the Content-Security-Policy: nothing loads, and only the given texts run or style.
 
     Vega would compile its expressions with `new Function`; Embed's `ast` option interprets them instead, so
@@ -50,6 +52,7 @@ def policy(scripts: list[str], styles: list[str]) -> str:
             "default-src 'none'",
             "script-src " + " ".join(_digest(text) for text in scripts),
             "style-src " + " ".join(_digest(text) for text in styles),
+            *(("img-src data:",) if pictures else ()),
             "base-uri 'none'",
             "form-action 'none'",
         )
@@ -148,14 +151,14 @@ def _charts(data: dict[str, Any]) -> dict[str, Any]:
     return {name: spec for name, spec in found.items() if spec is not None}
 
 
-def render(data: dict[str, Any]) -> str:
-    """Return the page for the plain data of `summary.summarise`."""
+def render(data: dict[str, Any], sheet: Sheet | None = None) -> str:
+    """Return the page for the plain data of `summary.summarise`, with pictures if there are any."""
     specs = _charts(data)
     # What listens for the charts stands before what draws them.
     scripts = [_script_text(_text("explore.js")), _script_text(_text("page.js"))]
     if specs:
         scripts.insert(0, _library())
-    sheet = style()
+    rules = style()
     html = environment().get_template("page.html.j2").render(
         data=data,
         glance=glance.glance(data),
@@ -163,8 +166,9 @@ def render(data: dict[str, Any]) -> str:
         block=json_block(specs),
         cube=json_block(data["explore"]),
         axes=charts.axis_titles(data["spacing"]),
-        policy=policy(scripts, [sheet]),
+        sheet=sheet,
+        policy=policy(scripts, [rules], pictures=sheet is not None and bool(sheet.pictures)),
         scripts=[markupsafe.Markup(text) for text in scripts],  # noqa: S704 - our own files and the library
-        style=markupsafe.Markup(sheet),  # noqa: S704 - our own file
+        style=markupsafe.Markup(rules),  # noqa: S704 - our own file
     )  # fmt: skip
     return html.strip() + "\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +22,8 @@ from cohort.schema import Privacy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from cohort.config import CheckOptions
     from cohort.store import RunFolder
@@ -193,6 +196,25 @@ class SafeRun:
         _check(table, [column], Privacy.IDENTIFIER)
         values = self._run.read(table, [column])[column]
         return len(_present(pc.unique(values)))
+
+    def middle_slice(self, volume: int) -> NDArray[Any] | None:
+        """Return the middle slice of a volume by its run-local number, None where its pixels are not stored.
+
+        Returns
+        -------
+        array or None
+            (rows, columns), or (rows, columns, channels); of several points in time the first.
+        """
+        volume_id = self._numbers["volume_id"][volume - 1].as_py()
+        (zarr_path,) = self._run.read("volumes", ["zarr_path"], volume_ids=[volume_id])["zarr_path"].to_pylist()
+        if zarr_path is None:
+            return None
+        stored = self._run.open_volume(zarr_path)
+        axes = [axis["name"] for axis in self._run.volume_attributes(zarr_path)["ome"]["multiscales"][0]["axes"]]
+        places = {"t": 0, "z": stored.shape[axes.index("z")] // 2 if "z" in axes else 0}
+        values = np.asarray(stored[tuple(places.get(axis, slice(None)) for axis in axes)])
+        left = [axis for axis in axes if axis not in places]
+        return values.transpose([left.index(axis) for axis in ("y", "x", "c") if axis in left])
 
     def _told(self, table: str, name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return a safe column without the words that could name a patient."""
