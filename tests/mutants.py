@@ -70,6 +70,7 @@ _TAGS = [(tag >> 16, tag & 0xFFFF) for tag in (*map(Tag, (name for name, _ in CO
 _REASONS = {
     "truncated_header",
     "truncated_pixels",
+    "bad_encapsulation",  # items of pixels in a native transfer syntax: pydicom reads the header, and no pixel
     "stray_delimiter",
     "not_plausible_dicom",
     "too_many_elements",

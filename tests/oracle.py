@@ -256,6 +256,10 @@ def first_items(dataset: pydicom.Dataset) -> dict[str, Any]:
     return found
 
 
+EXPLICIT = (b"OB\0\0", b"OW\0\0", b"OF\0\0", b"OD\0\0")
+"""VRs of pixels: taken for a length they would be odd, which none is (PS3.5 section 7.1.1)."""
+
+
 def pixels_at(file: io.BytesIO, dataset: pydicom.Dataset) -> tuple[int | None, int | None] | None:
     """Offset and length of the pixel values, before which pydicom stopped."""
     if dataset.file_meta.get("TransferSyntaxUID") == pydicom.uid.DeflatedExplicitVRLittleEndian:
@@ -265,7 +269,10 @@ def pixels_at(file: io.BytesIO, dataset: pydicom.Dataset) -> tuple[int | None, i
 
     def here(tag: int, vr: str | None, length: int) -> bool:
         if tag in PIXELS:
-            found.append((file.tell(), None if length == 0xFFFFFFFF else length))
+            place = file.tell()
+            if vr is None and length.to_bytes(4, "little") in EXPLICIT:  # of this one element the VR is given
+                length, place = int.from_bytes(file.read(4), "little"), place + 4
+            found.append((place, None if length == 0xFFFFFFFF else length))
         return True
 
     list(data_element_generator(file, *dataset.original_encoding, stop_when=here))

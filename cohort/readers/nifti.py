@@ -26,7 +26,6 @@ PARSER = f"nibabel {nibabel.__version__}"
 _V1_BYTES, _V2_BYTES = 348, 540
 _V1_MAGIC = (b"n+1\0", b"ni1\0")
 _V2_MAGIC = (b"n+2\0\r\n\x1a\n", b"ni2\0\r\n\x1a\n")
-_MOST_DIMENSIONS = 7
 _LARGEST_RATIO = 1032  # of deflate: two bits stand for 258 bytes at most
 _LARGEST = 2**53  # beyond it floats skip whole numbers
 _SOME_MACHINES = (1536, 2048)  # float128 and complex256: NumPy has them on few, and the result must not depend on it
@@ -159,7 +158,7 @@ def _fields(header: Any, version: int, big_endian: bool) -> Row:
 def _judge(row: Row, size: int, gzipped: bool, name: str, neighbour: Neighbour) -> tuple[Status, str | None]:
     """Compare what the header promises with the bytes there are, without reading them."""
     dim = row["nifti_dim"]
-    if not 1 <= dim[0] <= _MOST_DIMENSIONS or any(number < 1 for number in dim[1 : dim[0] + 1]):
+    if dim[0] < 1 or any(number < 1 for number in dim[1 : dim[0] + 1]):  # above 7 there are no more to be read
         return Status.REJECTED, "bad_dimensions"
     item = item_bytes(row["nifti_datatype"])
     if item is None:

@@ -96,7 +96,8 @@ def _dims() -> Cases:
         most = 32767 if version == 1 else 2**62
         for what, dim, row in (
             ("dim[0] = -3", (-3, 4, 4, 4, 1, 1, 1, 1), _DIMS),
-            ("dim[0] = 8", (8, 4, 4, 4, 1, 1, 1, 1), _DIMS),
+            # nibabel takes 8 for a sign of the other byte order; what it then says is refused for that
+            ("dim[0] = 8", (8, 4, 4, 4, 1, 1, 1, 1), _OFFSET if version == 1 else _CUT),
             ("a zero axis", (3, 4, 0, 4, 1, 1, 1, 1), _DIMS),
             ("a negative axis", (3, 4, 4, -1, 1, 1, 1, 1), _DIMS),
             ("the largest axis", (3, 4, 4, most, 1, 1, 1, 1), _CUT),
