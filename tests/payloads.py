@@ -1,0 +1,36 @@
+"""What would run or add an element where text of a file is put into a page as it is."""
+
+from __future__ import annotations
+
+PAYLOADS = (
+    "<script>window.broken=1</script>",
+    "<img src=x onerror='window.broken=1'>",
+    "<svg onload='window.broken=1'>",
+    '"><script>window.broken=1</script>',
+    "'><img src=x onerror=window.broken=1>",
+    "</title><script>window.broken=1</script>",
+    "</style><script>window.broken=1</script>",
+    "</script><script>window.broken=1</script>",
+    "<!--<script>",
+    "-->",
+    "<iframe src='javascript:window.broken=1'></iframe>",
+    "<a href='javascript:window.broken=1'>x</a>",
+    "javascript:window.broken=1",
+    "<body onload='window.broken=1'>",
+    "<math><mi//xlink:href='data:x,1'>",
+    "<template><s></template>",
+    "<details open ontoggle='window.broken=1'>",
+    "<input autofocus onfocus='window.broken=1'>",
+    "<style>*{display:none}</style>",
+    "<link rel=stylesheet href='//evil.example'>",
+    "<meta http-equiv=refresh content=0>",
+    "<base href='//evil.example/'>",
+    "<object data='//evil.example'>",
+    "<embed src='//evil.example'>",
+    "{{ 7 * 7 }}{% raw %}",
+    "${window.broken=1}",
+    "datum['constructor']('window.broken=1')()",
+    "\u2028window.broken=1\u2029",
+    "&lt;script&gt;window.broken=1&lt;/script&gt;",
+    "\\u003cscript\\u003ewindow.broken=1",
+)
