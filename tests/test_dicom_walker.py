@@ -14,7 +14,13 @@ from typing import Any
 import pydicom
 import pytest
 from pydicom.charset import python_encoding
-from pydicom.uid import MediaStorageDirectoryStorage
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    HangingProtocolStorage,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+    SecondaryCaptureImageStorage,
+)
 
 from cohort.errors import RejectedError
 from cohort.phantom import make_cohort, make_traps, series_trap_names
@@ -57,6 +63,15 @@ def walked(data: bytes) -> Row:
 def oracle(data: bytes) -> Row:
     file = io.BytesIO(data)
     return dicom.read_header(file, len(data), data[:HEAD_BYTES], Limits(1 << 20, 1 << 26, 150_000))
+
+
+def written(dataset: pydicom.Dataset, syntax: str | None = None) -> bytes:
+    """Return the file of a data set, in a transfer syntax of its own."""
+    uid = pydicom.uid.UID(syntax or ExplicitVRLittleEndian)
+    dataset.file_meta.TransferSyntaxUID = uid
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, dataset, implicit_vr=uid.is_implicit_VR, little_endian=True, enforce_file_format=True)
+    return file.getvalue()
 
 
 def same(left: Any, right: Any) -> bool:
@@ -125,6 +140,46 @@ def test_the_directory_of_a_medium_is_walked_for_it_has_no_key_to_lose(tmp_path:
     other = path.read_bytes().replace(MediaStorageDirectoryStorage.encode(), b"1.2.840.10008.1.3.99")
     with pytest.raises(Fallback, match="missing_key"):
         walked(other)
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "absent"),
+    [
+        (SecondaryCaptureImageStorage, ["Modality"]),
+        (HangingProtocolStorage, ["Modality", "StudyInstanceUID", "SeriesInstanceUID"]),
+    ],
+)
+def test_what_the_sop_class_need_not_have_is_not_missing(phantoms: Path, sop_class: str, absent: list[str]) -> None:
+    dataset = pydicom.dcmread(dicom_files(phantoms)[0])
+    dataset.SOPClassUID = sop_class
+    for keyword in absent:
+        del dataset[keyword]
+    data = written(dataset)
+    assert not differences(walked(data), oracle(data))
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    with pytest.raises(Fallback, match="missing_key"):
+        walked(written(dataset))
+
+
+def test_file_meta_information_is_known_again_by_all_but_the_uid(phantoms: Path) -> None:
+    dataset = pydicom.dcmread(dicom_files(phantoms)[0])
+    first = written(dataset)
+    walked(first)
+    for number, (syntax, implementation) in enumerate([(None, "A"), (ImplicitVRLittleEndian, "A"), (None, "LONGER")]):
+        dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{10**number}"
+        dataset.file_meta.ImplementationVersionName = implementation
+        data = written(dataset, syntax)
+        assert not differences(walked(data), oracle(data))
+
+
+def test_the_uid_within_another_value_of_the_meta_information_tells_nothing(phantoms: Path) -> None:
+    """The same bytes around the first such UID, but within what would be its value another transfer syntax."""
+    dataset = pydicom.dcmread(dicom_files(phantoms)[0])
+    dataset.file_meta.FileMetaInformationVersion = b"\x02\x00\x03\x00UI\xf0\x00" + b"\0" * 8
+    data = written(dataset)
+    other = data.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0", 1)
+    assert not differences(walked(data), oracle(data))
+    assert not differences(walked(other), oracle(other))
 
 
 def test_traps_with_functional_groups_give_the_rows_of_pydicom(tmp_path: Path) -> None:

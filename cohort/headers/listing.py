@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from cohort.sources import Source
     from cohort.store import RunFolder
 
-_FIRST_SHARD = 64  # objects; shards double every `_GROWTH` of them up to `shard_size`
-_GROWTH = 2  # every part costs as much as to read a hundred headers, however few rows it has
+_FIRST_SHARD = 64  # objects; every second shard is four times as large as the one before, up to `shard_size`
+_LARGEST_SHIFT = 30
 
 
 def shards_of(
@@ -35,7 +35,7 @@ def shards_of(
     for source in sources:
         for ref in source.list(partial(before.members, source.root)):
             shard.append((source.root, ref))
-            if len(shard) == min(config.scan.shard_size, _FIRST_SHARD << min(number // _GROWTH, 30)):
+            if len(shard) == min(config.scan.shard_size, _FIRST_SHARD << min(number // 2 * 2, _LARGEST_SHIFT)):
                 yield shard
                 listed, number, shard = listed + len(shard), number + 1, []
                 progress(Step("list", listed, listed, "objects"))

@@ -221,10 +221,10 @@ def forget() -> None:
 
 def _format(inner: bytes) -> str | None:
     """Return dicom, nifti or None for the first bytes of an object."""
-    from cohort.readers.nifti import looks_like_nifti
-
     if inner[128:132] == b"DICM" or inner.startswith(b"DICM"):
         return "dicom"
+    from cohort.readers.nifti import looks_like_nifti
+
     if looks_like_nifti(inner):
         return "nifti"
     return "dicom" if _starts_like_dicom(inner) else None

@@ -20,6 +20,7 @@ from pydicom.valuerep import PersonName
 
 from cohort.errors import RejectedError
 from cohort.readers.base import Limits, Row, key_of, key_of_bytes
+from cohort.readers.dicom_convert import new_memo, remember
 from cohort.readers.dicom_elements import LONG
 from cohort.readers.dicom_guard import Deflated, Guard
 from cohort.readers.dicom_items import MAX_DEPTH
@@ -45,6 +46,7 @@ _UNDEFINED = 0xFFFFFFFF
 _ITEM_ENDS = (b"\xfe\xff\x0d\xe0\0\0\0\0", b"\xff\xfe\xe0\x0d\0\0\0\0")
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, None)
 _EXPLICIT_PIXELS = (b"OB\0\0", b"OW\0\0", b"OF\0\0", b"OD\0\0")
+_series_keys = new_memo()
 _RAW_TEXT_LIMIT = 64  # enough to see what is wrong with a value
 _COLUMNS = tuple((column, tag_of(column)) for column in DICOM_COLUMNS)
 
@@ -249,10 +251,15 @@ def add_keys(row: Row, file: BinaryIO, size: int, head: bytes) -> None:
     uid = row.get("SOPInstanceUID")
     row["instance_key"] = key_of(uid) if uid else key_of_bytes(file, size, head)
     series = row.get("SeriesInstanceUID")
-    if series:
-        row["series_key"] = key_of(row.get("PatientID") or "", row.get("StudyInstanceUID") or "", series)
-    else:
+    if not series:
         row["series_key"] = row["instance_key"]
+        return
+    parts = (row.get("PatientID") or "", row.get("StudyInstanceUID") or "", series)
+    key = _series_keys.get(parts)
+    if key is None:
+        key = key_of(*parts)
+        remember(_series_keys, parts, key)
+    row["series_key"] = key
 
 
 def pixel_facts(row: Row, pixels: tuple[int, int | None] | None, size: int) -> Row:
@@ -315,13 +322,12 @@ def _lost_end(dataset: Dataset, guard: Guard, stopped: int, size: int) -> str | 
 
 def expected_length(row: Row) -> int | None:
     """Return the bytes that native pixel values must have (PS3.5 section 8.1.1), None where the header cannot tell."""
-    numbers = [row.get(name) for name in ("Rows", "Columns", "BitsAllocated")]
-    if any(number is None for number in numbers):
+    rows, columns, bits = row.get("Rows"), row.get("Columns"), row.get("BitsAllocated")
+    if rows is None or columns is None or bits is None:
         return None
-    rows, columns, bits = (int(number) for number in numbers)  # type: ignore[arg-type]
     samples = row.get("SamplesPerPixel") or 1
     frames = max(1, row.get("NumberOfFrames") or 1)
-    total = rows * columns * samples * frames * bits
+    total: int = rows * columns * samples * frames * bits
     if row.get("PhotometricInterpretation") == "YBR_FULL_422":
         total = total * 2 // 3  # two chroma samples serve two pixels
     return (total + 7) // 8

@@ -32,6 +32,7 @@ from pydicom.uid import (
 
 from cohort.errors import RejectedError
 from cohort.readers.base import without_warnings
+from cohort.readers.dicom_elements import DEFLATED_FRAMES
 from cohort.readers.dicom_fragments import Fragments
 from cohort.readers.dicom_imagecodecs import CODECS
 from cohort.readers.dicom_layout import layout_of, to_rgb, unpacked, used_bits
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
     from cohort.readers.dicom_layout import PixelLayout
 
-DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"  # Deflated Image Frame Compression (PS3.5 section A.4.12)
 
 _PYDICOM = "pydicom.pixels.decoders."
 _IMAGECODECS = ("imagecodecs", "cohort.readers.dicom_imagecodecs", "decode_frame", "imagecodecs")

@@ -6,6 +6,7 @@ Whatever pydicom would repair, guess or fail at is not converted here: `Fallback
 from __future__ import annotations
 
 import re
+from collections.abc import Sized
 from struct import Struct
 from typing import Any
 
@@ -58,12 +59,12 @@ _NUMBERS = {
 _SHIFTS = re.compile(rb"[\x0e\x0f\x1b]")  # switch the character set within a value
 _CODECS = {"": "latin-1", "ISO_IR 6": "latin-1", "ISO_IR 100": "latin-1", "ISO_IR 192": "utf-8"}
 
-_memos: list[dict[bytes, Any]] = []
+_memos: list[dict[Any, Any]] = []
 
 
-def new_memo() -> dict[bytes, Any]:
+def new_memo() -> dict[Any, Any]:
     """Return a place for values seen: raw bytes to value. They are shared, so they must not be changed."""
-    memo: dict[bytes, Any] = {}
+    memo: dict[Any, Any] = {}
     _memos.append(memo)
     return memo
 
@@ -74,7 +75,7 @@ def clear() -> None:
         memo.clear()
 
 
-def remember(memo: dict[bytes, Any], key: bytes, value: Any) -> None:
+def remember(memo: dict[Any, Any], key: Sized, value: Any) -> None:
     """Keep one value, within the limits."""
     if len(key) > _LONGEST_KEPT:
         return

@@ -19,11 +19,11 @@ from pydicom.uid import (
 
 from cohort.readers.base import Row
 from cohort.readers.dicom import add_keys, pixel_facts
-from cohort.readers.dicom_convert import Fallback, clear, codec_of, convert
+from cohort.readers.dicom_convert import Fallback, clear, codec_of, convert, new_memo, remember
 from cohort.readers.dicom_elements import (
     CHARSET,
+    DEFLATED_FRAMES,
     FIRST_PIXELS,
-    FLOAT_PIXELS,
     ITEM,
     LONG,
     META_LAST,
@@ -45,12 +45,9 @@ from cohort.readers.dicom_elements import (
 )
 from cohort.readers.dicom_endian import TurnedFile
 from cohort.readers.dicom_groups import PER_FRAME_GROUPS
-from cohort.readers.dicom_items import (
-    check_open,
-    read_items,
-    skip_sequence,
-)
+from cohort.readers.dicom_items import check_open, read_items, skip_sequence
 from cohort.readers.dicom_layouts import Catalogue, catalogue_of, looks_explicit
+from cohort.readers.dicom_required import is_whole
 from cohort.readers.dicom_sequences import nested_row
 from cohort.readers.dicom_window import Window
 from cohort.schema import Column, Status
@@ -65,13 +62,13 @@ FRAMES = 0x00280008
 
 _DIRECTORY = MediaStorageDirectoryStorage.encode()
 
-_EXPLICIT_SYNTAXES = frozenset(
-    uid.encode() for uid in AllTransferSyntaxes if uid not in (ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
-)
+_EXPLICIT_SYNTAXES = frozenset(uid.encode() for uid in (*AllTransferSyntaxes, DEFLATED_FRAMES)) - {
+    ImplicitVRLittleEndian.encode(),
+    DeflatedExplicitVRLittleEndian.encode(),
+}
 _BIG_SYNTAX = ExplicitVRBigEndian.encode()
 _IMPLICIT_SYNTAX = ImplicitVRLittleEndian.encode()
-_REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
-_REQUIRED_WITH_PIXELS = ("Rows", "Columns", "BitsAllocated")
+_INSTANCE = b"\x02\x00\x03\x00UI"
 
 
 class Found(NamedTuple):
@@ -90,6 +87,8 @@ class Meta(NamedTuple):
 
 
 Pixels = tuple[int, int | None, int]
+
+_metas = new_memo()
 
 
 def walk_header(file: BinaryIO, size: int, head: bytes, extra: tuple[Column, ...] = ()) -> Row:
@@ -130,8 +129,9 @@ def walk_header(file: BinaryIO, size: int, head: bytes, extra: tuple[Column, ...
         row = _values(found, implicit=True)
     else:
         raise Fallback("transfer_syntax")
-    if sop_class != _DIRECTORY or pixels is not None:
-        _require(row, pixels)
+    directory = sop_class == _DIRECTORY and pixels is None
+    if not directory and not is_whole(row, pixels and pixels[2]):
+        raise Fallback("missing_key")
     row |= {"format": "dicom", "parser": PARSER, "status": Status.OK, "TransferSyntaxUID": syntax.decode()}
     add_keys(row, file, size, head)
     row |= pixel_facts(row, pixels[:2] if pixels else None, size)
@@ -140,29 +140,35 @@ def walk_header(file: BinaryIO, size: int, head: bytes, extra: tuple[Column, ...
     return row
 
 
-def _require(row: Row, pixels: Pixels | None) -> None:
-    """Fall back where half a header may have been lost."""
-    for name in _REQUIRED:
-        if not row.get(name):
-            raise Fallback("missing_key")
-    if pixels is None:
-        return
-    for name in _REQUIRED_WITH_PIXELS:
-        if row.get(name) is None:
-            raise Fallback("missing_key")
-    if pixels[2] not in FLOAT_PIXELS and row.get("PixelRepresentation") is None:
-        raise Fallback("missing_key")
-
-
 def _read_meta(window: Window) -> Meta:
-    """Return what the file meta information says, and where the dataset begins (PS3.10 section 7.1)."""
-    data, pos, last, syntax, sop_class = window.data, META_START, 0, b"", b""
+    """Return what the file meta information says, and where the dataset begins (PS3.10 section 7.1).
+
+    It is remembered by all of its bytes but the value of MediaStorageSOPInstanceUID: files of one series share them.
+    """
+    data = window.data
     if data[128:148].find(b"DICM\x02\x00\x00\x00UL\x04\x00") != 0 or window.end < 144:
         raise Fallback("file_meta")
     end: int = 144 + unpack_length(data, 140)[0]
     if end > window.safe:
         raise Fallback("file_meta")
+    uid = data.find(_INSTANCE, META_START, end)
+    if uid < 0:
+        return _walk_meta(data, end, uid)[0]
+    value = uid + len(_INSTANCE) + 2
+    key = data[META_START:value] + data[value + int.from_bytes(data[value - 2 : value], "little") : end]
+    known: Meta | None = _metas.get(key)
+    if known is None:
+        known, passed = _walk_meta(data, end, uid)
+        if passed:  # no bytes within the value of another element
+            remember(_metas, key, known)
+    return known
+
+
+def _walk_meta(data: bytes, end: int, uid: int) -> tuple[Meta, bool]:
+    """Walk the file meta information up to `end`; tell too whether an element begins at `uid`."""
+    pos, last, syntax, sop_class, passed = META_START, 0, b"", b"", False
     while pos < end:
+        passed |= pos == uid
         group, element, vr, length = unpack_explicit(data, pos)
         tag = group << 16 | element
         if not last < tag <= META_LAST:
@@ -181,7 +187,7 @@ def _read_meta(window: Window) -> Meta:
             sop_class = data[value:pos]
     if pos != end:
         raise Fallback("file_meta")
-    return Meta(syntax, sop_class.rstrip(b"\x00 "), end)
+    return Meta(syntax, sop_class.rstrip(b"\x00 "), end), passed
 
 
 def _walk_explicit(window: Window, start: int, catalogue: Catalogue) -> tuple[Found, Pixels | None]:
@@ -316,14 +322,17 @@ def _implicit_pixels(window: Window, pos: int, tag: int) -> Pixels:
 
 def _values(found: Found, *, implicit: bool) -> Row:
     row: Row = {}
+    empty: list[Wanted] = []
     codec = _codec(found, implicit=implicit)
     for column, key in zip(*found, strict=True):
         memo = column.implicit if implicit else column.explicit
         try:
-            row[column.name] = memo[key]
+            value = memo[key]
         except KeyError:
-            row[column.name] = new_value(column, key, codec, row, memo)
-    empty = [column for column in found.columns if row[column.name] is None] if None in row.values() else []
+            value = new_value(column, key, codec, row, memo)
+        row[column.name] = value
+        if value is None:
+            empty.append(column)
     empty.sort(key=lambda column: column.order)
     row["empty_tags"] = [column.name for column in empty] or None
     row["unparsed"] = None

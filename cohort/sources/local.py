@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from dataclasses import replace
@@ -64,6 +65,7 @@ class LocalSource:
         resolved = root.absolute()
         self._single = None if resolved.is_dir() else os.fsencode(resolved.name)
         self._base = os.fsencode(resolved if self._single is None else resolved.parent)
+        self._prefix = os.path.join(self._base, b"")
         self._skip = None if skip is None else os.path.realpath(os.fsencode(skip))
         self._follow_links = follow_links
         self._include, self._exclude = tuple(include), tuple(exclude)
@@ -82,10 +84,10 @@ class LocalSource:
                 return member
             if b"\0" in path:  # a name that only a member can have
                 raise FileNotFoundError(errno.ENOENT, "its archive is gone")
-        descriptor = open_regular(os.path.join(self._base, path))
+        descriptor = open_regular(self._prefix + path)
         if hasattr(os, "posix_fadvise"):  # the disk may fetch the beginning until it is read
             os.posix_fadvise(descriptor, 0, _BUFFER, os.POSIX_FADV_WILLNEED)
-        return os.fdopen(descriptor, "rb", buffering=_BUFFER)
+        return io.BufferedReader(io.FileIO(descriptor, "rb"), _BUFFER)
 
     # -- listing -------------------------------------------------------------------------------------------
 
@@ -117,10 +119,11 @@ class LocalSource:
                 continue
             seen |= {(identity.st_dev, identity.st_ino)}
             below = []
+            prefix = os.path.join(folder, b"") if folder else b""
             for entry in found:
-                path = os.path.join(folder, entry.name) if folder else entry.name
+                path = prefix + entry.name
                 if self._descends(entry, seen):
-                    if os.path.realpath(entry.path) != self._skip:
+                    if not self._is_skipped(entry):
                         below.append((path, seen))
                 else:
                     yield from self._objects(path, entry.path, known)
@@ -136,6 +139,12 @@ class LocalSource:
         except OSError:
             return False
         return stat.S_ISDIR(target.st_mode) and (target.st_dev, target.st_ino) not in seen
+
+    def _is_skipped(self, entry: os.DirEntry[bytes]) -> bool:
+        """Tell whether a folder is the one left out; the real name of one that is no link ends in its own."""
+        if self._skip is None or not (self._follow_links or os.path.basename(self._skip) == entry.name):
+            return False
+        return os.path.realpath(entry.path) == self._skip
 
     def _objects(self, path: bytes, absolute: bytes, known: Known | None) -> Iterator[ObjectRef]:
         """List one file; if it is an archive, its members after it."""
