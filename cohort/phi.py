@@ -1,7 +1,8 @@
 """The private counterpart of the report: what headers say in words, for a person who looks for names in it.
 
-Every different value of every text attribute that the tables hold, with the number of objects that say so; of a scan
-with `--all-headers` every text in every sequence and private attribute too. It is never part of what may be shared.
+Every different value of every text attribute that the tables hold, with the number of objects that say so; of NIfTI
+images the free fields and extensions of the header and the texts of the sidecar; of a scan with `--all-headers` every
+text in every sequence and private attribute too. It is never part of what may be shared.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cohort.errors import MissingStageError
 from cohort.schema import FILES
-from cohort.schema.annex_e import EDITION, action_of
+from cohort.schema.annex_e import EDITION, action_of, action_of_keyword
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,8 @@ TEXT_VRS = frozenset(("AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST"
 _UID = re.compile(r"(?:\d+\.){4,}\d+")
 _HEADERS = "header_json"
 _FOLDER = ("path", "folder of the object")
+_NIFTI = ("nifti_descrip", "nifti_aux_file", "nifti_intent_name", "nifti_db_name", "nifti_extension_texts")
+_SIDECAR = "sidecar_texts"
 
 
 def review(run: RunFolder) -> Row:
@@ -44,9 +47,10 @@ def review(run: RunFolder) -> Row:
     -------
     dict
         `objects`, whether `all_headers` were kept, the `edition` of PS3.15, and `attributes`: `tag` (gggg,eeee; of a
-        value in a sequence that of the sequence first), `keyword`, `action` of the Basic Profile (null where the
-        attribute may stay), `objects` that fill it, `distinct` values, and `values` with their counts, most frequent
-        first; UIDs are counted, not listed. What the profile would change comes first.
+        value in a sequence that of the sequence first; `nifti` or `sidecar` for what such images carry), `keyword`,
+        `action` of the Basic Profile (null where the attribute may stay; `read` for free text that no profile knows),
+        `objects` that fill it, `distinct` values, and `values` with their counts, most frequent first; UIDs are
+        counted, not listed. What the profile would change comes first.
 
     Raises
     ------
@@ -72,13 +76,19 @@ def _count_part(part: Path, whole: bool, found: Counts, filled: Counter[tuple[st
     import pyarrow.parquet as pq
 
     columns = _text_columns()
-    names = ["path", *columns, *([_HEADERS] if whole else [])]
+    names = ["path", *columns, *_NIFTI, _SIDECAR, *([_HEADERS] if whole else [])]
     objects = 0
     for batch in pq.ParquetFile(part).iter_batches(2000, columns=names):
         rows = {name: batch.column(name).to_pylist() for name in names}
         objects += batch.num_rows
         for path in rows["path"]:
             _add(_FOLDER, [path.rpartition("/")[0] or "."], found, filled)
+        for name in _NIFTI:
+            for value in rows[name]:
+                _add(("nifti", name), _listed(value), found, filled)
+        for sidecar in filter(None, rows[_SIDECAR]):
+            for key, values in json.loads(sidecar).items():
+                _add(("sidecar", key), values, found, filled)
         headers = [one and json.loads(one) for one in rows.get(_HEADERS, [None] * batch.num_rows)]
         for name, tag in columns.items():
             for value, header in zip(rows[name], headers, strict=True):
@@ -166,8 +176,7 @@ _KNOWN: dict[str, str] = {}
 
 def _attribute(key: tuple[str, str], counts: Counter[str], filled: int) -> Row:
     tags, keyword = key
-    tag = tags.rpartition(" > ")[2]
-    action = "path" if key == _FOLDER else action_of((int(tag[:4], 16), int(tag[5:], 16)))
+    action = _action(tags, keyword)
     uids = keyword.endswith("UID") or all(_UID.fullmatch(value) for value in counts)
     values = [] if uids else sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return {
@@ -180,9 +189,18 @@ def _attribute(key: tuple[str, str], counts: Counter[str], filled: int) -> Row:
     }
 
 
-def _place(row: Row) -> tuple[bool, bool, str]:
+def _action(tags: str, keyword: str) -> str | None:
+    if tags in ("path", "nifti"):
+        return "path" if tags == "path" else "read"
+    if tags == "sidecar":
+        return action_of_keyword(keyword.rpartition(" > ")[2])
+    tag = tags.rpartition(" > ")[2]
+    return action_of((int(tag[:4], 16), int(tag[5:], 16)))
+
+
+def _place(row: Row) -> tuple[bool, bool, str, str]:
     """Return where an attribute stands: what the profile would change first, UIDs after texts."""
-    return row["action"] is None, not row["values"], row["tag"]
+    return row["action"] is None, not row["values"], row["tag"], row["keyword"]
 
 
 def as_text(found: Row, most: int) -> str:

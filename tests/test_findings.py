@@ -230,6 +230,9 @@ CASES: dict[str, Callable[[], list[Row]]] = {
     "LBL-NOT-INTEGER": lambda: masks({0: 100, 0.3: 1, 1: 50}, "float"),
     "LBL-MANY-VALUES": lambda: masks(dict.fromkeys(range(257), 1)),
     "PHI-ATTRIBUTES-FILLED": lambda: of_header(StudyDescription="chest"),
+    "PHI-NAME-PRESENT": lambda: of_header(names_filled="PatientName\\OperatorsName"),
+    "PHI-SIDECAR": lambda: of_image(sidecar_texts='{"global > InstitutionName": ["a"], "TaskName": ["rest"]}'),
+    "PHI-NIFTI-TEXT": lambda: of_image(nifti_descrip="TE=30;Time=134935.305"),
     "PHI-DATES-PRESENT": lambda: of_header(StudyDate="20200615"),
     "PHI-AGE-ABOVE-89": lambda: of_header(PatientAge="090Y"),
     "PHI-BURNED-IN-RISK": lambda: of_header(Modality="US", SOPClassUID=US),
@@ -306,6 +309,18 @@ NOTHING: dict[str, Callable[[], list[Row]]] = {
     "CT with a little beyond": lambda: of_values({-2000: 10, -1000: 590, 40: 400}, **CT_VALUES),
     "CT of which little is the largest value": lambda: of_values({-1000: 500, 40: 491, 3071: 9}, **CT_VALUES),
     "CT that ends below the largest value": lambda: of_values({-1000: 500, 40: 400, 3070: 100}, **CT_VALUES),
+    "a physician in what is said to be of no patient": lambda: [
+        row
+        for row in of_header(PatientIdentityRemoved="YES", DeidentificationMethod="x", names_filled="OperatorsName")
+        if row["code"] != "PHI-NAME-PRESENT"
+    ],
+    "what programs write of themselves": lambda: of_image(
+        nifti_descrip="FSL5.0",
+        nifti_aux_file="none",
+        nifti_db_name="spm - 3D normalized",
+        nifti_intent_name="6.0.5:abc",
+    ),
+    "a sidecar that tells of the protocol": lambda: of_image(sidecar_texts='{"PhaseEncodingDirection": ["j"]}'),
     "no tube": lambda: of_header(KVP=0.0),
     "a UID of 64 characters": lambda: of_header(StudyInstanceUID="1." + "2" * 62),
     "a knee whose side is told": lambda: of_header(BodyPartExamined="KNEE", ImageLaterality="L"),

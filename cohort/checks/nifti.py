@@ -1,12 +1,15 @@
-"""Findings on NIfTI headers: orientation, units, spacing, scaling."""
+"""Findings on NIfTI headers: orientation, units, spacing, scaling, texts."""
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from cohort import geometry
 from cohort.checks.finding import finding
+from cohort.schema.annex_e import action_of_keyword
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +20,19 @@ Row = dict[str, Any]
 
 COLUMNS = (
     "instance_key", "Modality", "nifti_dim", "nifti_pixdim", "nifti_xyzt_units", "nifti_qform_code", "nifti_sform_code",
-    "nifti_quatern", "nifti_srow", "nifti_scl_slope", "nifti_scl_inter",
+    "nifti_quatern", "nifti_srow", "nifti_scl_slope", "nifti_scl_inter", "nifti_descrip", "nifti_aux_file",
+    "nifti_intent_name", "nifti_db_name", "nifti_extension_codes", "names_filled", "sidecar_texts",
 )  # fmt: skip
+
+_FREE_FIELDS = ("descrip", "aux_file", "intent_name", "db_name")
+_TOOLS = re.compile(r"none|\d+(\.\d+)+(:\w+)?|(FSL|SPM|AFNI|ITK|FreeSurfer|nibabel)[ \w.-]*", re.IGNORECASE)
+"""What programs write of themselves."""
+
+_DICOM_KEYWORDS = {  # keys of BIDS sidecars that have another name there
+    "ManufacturersModelName": "ManufacturerModelName",
+    "BodyPart": "BodyPartExamined",
+    "ProcedureStepDescription": "PerformedProcedureStepDescription",
+}
 
 _LONGEST_QUATERNION = 1.001  # of b, c and d, squared
 _PLAUSIBLE_MM = (0.02, 20.0)
@@ -29,6 +43,7 @@ def check_image(row: Row, options: CheckOptions) -> Iterator[Row]:
     """Yield the findings on the header of one NIfTI image; its key is that of its volume."""
     yield from _forms(row, options)
     yield from _scaling(row)
+    yield from _texts(row)
     units, pixdim = row["nifti_xyzt_units"], row["nifti_pixdim"]
     grid = pixdim[1 : min(3, row["nifti_dim"][0]) + 1]
     bad = [i for i, step in enumerate(grid, 1) if not _is_length(step)]
@@ -74,6 +89,21 @@ def _is_long(quatern: list[float]) -> bool:
 
 def _is_length(step: float) -> bool:
     return geometry.is_length(step)
+
+
+def _texts(row: Row) -> Iterator[Row]:
+    """Yield what the texts of header and sidecar may tell of a patient: which they are, not what they say."""
+    subject = row["instance_key"]
+    if row["names_filled"]:
+        yield finding("PHI-NAME-PRESENT", subject, attributes=row["names_filled"].split("\\"))
+    keys = {key.rpartition(" > ")[2] for key in json.loads(row["sidecar_texts"] or "{}")}
+    removed = sorted(key for key in keys if action_of_keyword(_DICOM_KEYWORDS.get(key, key)) is not None)
+    if removed:
+        yield finding("PHI-SIDECAR", subject, attributes=removed)
+    fields = [name for name in _FREE_FIELDS if not _TOOLS.fullmatch(row[f"nifti_{name}"] or "none")]
+    codes = sorted(set(row["nifti_extension_codes"] or ()))
+    if fields or codes:
+        yield finding("PHI-NIFTI-TEXT", subject, fields=fields, extension_codes=codes)
 
 
 def _scaling(row: Row) -> Iterator[Row]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cohort.checks.dates import day_of, is_dummy, stands_for_year, years_of
 from cohort.checks.finding import Seen
+from cohort.schema import PATIENT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ _REMOVED = ("PatientBirthDate", "StudyDescription", "SeriesDescription", "Protoc
 
 COLUMNS = (
     *dict.fromkeys((*_DATES, *_REMOVED)), "Modality", "SOPClassUID", "PatientAge", "BurnedInAnnotation",
-    "BodyPartExamined", "SliceThickness", "PatientIdentityRemoved", "DeidentificationMethod",
+    "BodyPartExamined", "SliceThickness", "PatientIdentityRemoved", "DeidentificationMethod", "names_filled",
 )  # fmt: skip
 
 # Kinds of images that often show text: ultrasound, angiography, fluoroscopy, photographs, endoscopy, other.
@@ -36,6 +37,9 @@ def _filled(row: Row, options: CheckOptions) -> Iterator[Seen]:
     filled = [name for name in _REMOVED if (row[name] or "").strip(" \0") and not _no_day(name, row[name])]
     if filled:
         yield Seen("PHI-ATTRIBUTES-FILLED", {"attributes": filled})
+    names = row["names_filled"].split("\\") if row["names_filled"] else []
+    if names:
+        yield Seen("PHI-NAME-PRESENT", {"attributes": names})
     dates = [name for name in _DATES if (day := day_of(row[name] or "")) is not None and not is_dummy(day)]
     if dates:
         yield Seen("PHI-DATES-PRESENT", {"attributes": dates})
@@ -45,6 +49,7 @@ def _filled(row: Row, options: CheckOptions) -> Iterator[Seen]:
     if (row["PatientIdentityRemoved"] or "").strip() == "YES":
         birth = day_of(row["PatientBirthDate"] or "")
         there = ["PatientBirthDate"] if birth and not is_dummy(birth) and not stands_for_year(birth) else []
+        there += [name for name in names if name in PATIENT_NAMES]
         if there:
             yield Seen("PHI-CLAIM-CONTRADICTED", {"attributes": there})
         if not (row["DeidentificationMethod"] or "").strip("\\ "):

@@ -24,6 +24,7 @@ from cohort.readers.dicom_convert import new_memo, remember
 from cohort.readers.dicom_elements import LONG
 from cohort.readers.dicom_guard import Deflated, Guard
 from cohort.readers.dicom_items import MAX_DEPTH
+from cohort.readers.dicom_names import let_go, texts_of
 from cohort.readers.dicom_sequences import nested_row, wanted_sequences
 from cohort.readers.dicom_tags import tag_of
 from cohort.readers.dicom_window import MAX_VALUE
@@ -88,6 +89,8 @@ def read_header(file: BinaryIO, size: int, head: bytes, limits: Limits, extra: t
     row = _values(dataset, guard, (*_COLUMNS, *((column, tag_of(column)) for column in extra)))
     row |= {"format": "dicom", "parser": PARSER, "status": Status.OK}
     row["TransferSyntaxUID"] = _transfer_syntax(dataset)
+    row |= texts_of(dataset)
+    let_go(row)
     if lost:
         row |= {"status": Status.REJECTED, "reason": lost}
     row |= pixel_facts(row, pixels and (pixels[0] + origin, pixels[1]), size)

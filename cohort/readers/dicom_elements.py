@@ -22,6 +22,7 @@ from cohort.readers.dicom_convert import (
     remember,
 )
 from cohort.readers.dicom_frames import EXTRA_SHARED, ITEM_PLACES, LISTED, PLACES, WIDTHS, Place
+from cohort.readers.dicom_names import HIDDEN_TAGS, hidden_text
 from cohort.readers.dicom_tags import dictionary_vr, tag_of
 from cohort.schema import DICOM_COLUMNS, FRAME_COLUMNS, ITEM_COLUMNS, Column
 
@@ -48,6 +49,9 @@ unpack_length = Struct("<I").unpack_from
 
 
 MISSING = object()
+HIDDEN = "hidden"
+"""Kind of an element that fills no column: its value is looked at and let go."""
+
 _REPAIRED = (0x00281101, 0x00281102, 0x00281103, 0x00283002)  # descriptors of tables: pydicom turns their signs
 
 
@@ -148,6 +152,7 @@ WANTED = {
     element.tag: element
     for element in (element_of(column.name, column.type, (), order) for order, column in enumerate(DICOM_COLUMNS))
 }
+WANTED |= {tag: Wanted(tag, name, HIDDEN, b"PN") for tag, name in HIDDEN_TAGS.items()}
 # Found among the plain elements only under a VR that is none of a sequence: then the object is left alone.
 WANTED |= NESTED
 Item = dict[str, Value]
@@ -164,6 +169,10 @@ def new_value(column: Wanted, key: bytes, codec: str | None, row: Row, memo: dic
         vr = effective_vr(key[:2], column.vr, len(raw))
     if vr == AMBIGUOUS:
         return convert_ambiguous(column.kind, raw, row.get("PixelRepresentation"))
+    if column.kind == HIDDEN:
+        value: Any = hidden_text(raw)
+        remember(memo, key, value)
+        return value
     value = convert(vr, column.kind, raw, codec)
     if not depends_on_charset(vr, raw):
         remember(memo, key, value)

@@ -47,6 +47,7 @@ from cohort.readers.dicom_endian import TurnedFile
 from cohort.readers.dicom_groups import PER_FRAME_GROUPS
 from cohort.readers.dicom_items import check_open, read_items, skip_sequence
 from cohort.readers.dicom_layouts import Catalogue, catalogue_of, looks_explicit
+from cohort.readers.dicom_names import let_go
 from cohort.readers.dicom_required import is_whole
 from cohort.readers.dicom_sequences import nested_row
 from cohort.readers.dicom_window import Window
@@ -133,6 +134,7 @@ def walk_header(file: BinaryIO, size: int, head: bytes, extra: tuple[Column, ...
     if not directory and not is_whole(row, pixels and pixels[2]):
         raise Fallback("missing_key")
     row |= {"format": "dicom", "parser": PARSER, "status": Status.OK, "TransferSyntaxUID": syntax.decode()}
+    let_go(row)
     add_keys(row, file, size, head)
     row |= pixel_facts(row, pixels[:2] if pixels else None, size)
     if window.nested and row["is_image"]:

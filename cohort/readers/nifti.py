@@ -16,6 +16,7 @@ from nibabel.nifti2 import Nifti2Header
 
 from cohort.errors import RejectedError
 from cohort.readers.base import Row, is_gzip, key_of_bytes
+from cohort.readers.nifti_texts import extensions, header_texts, sidecar_texts
 from cohort.schema import Status
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def read_header(file: BinaryIO, size: int, name: str, head: bytes, inner: bytes,
     row = _fields(header, version, big_endian)
     key = key_of_bytes(file, size, head)
     row |= {"format": "nifti", "parser": PARSER, "is_image": True, "instance_key": key, "series_key": key}
+    row |= header_texts(header) | extensions(file, head, inner, length, row)
     row |= _from_sidecar(name, row["nifti_intent_code"], neighbour)
     row["status"], row["reason"] = _judge(row, size, is_gzip(head), name, neighbour)
     return row
@@ -232,6 +234,7 @@ def _from_sidecar(name: str, intent: int, neighbour: Neighbour) -> Row:
         "sidecar": _clean(told).strip().upper() if isinstance(told, str) else None,
     }
     source = next((source for source, modality in sources.items() if modality), None)
+    row |= sidecar_texts(data)
     return row | {"Modality": sources[source] if source else None, "modality_source": source}
 
 

@@ -6,7 +6,15 @@ Columns taken from DICOM keep the DICOM keyword; derived ones are snake_case wit
 """
 
 from cohort.schema.export import as_json, as_markdown
-from cohort.schema.headers import DICOM_COLUMNS, FRAME_COLUMNS, HEADER_COLUMNS, ITEM_COLUMNS, NIFTI_COLUMNS
+from cohort.schema.headers import (
+    DICOM_COLUMNS,
+    FRAME_COLUMNS,
+    HEADER_COLUMNS,
+    ITEM_COLUMNS,
+    NIFTI_COLUMNS,
+    PATIENT_NAMES,
+    PERSONS,
+)
 from cohort.schema.model import FORMAT_VERSION, VERSION, Column, Privacy, Status, Table
 from cohort.schema.tables import (
     FILES,
@@ -42,7 +50,9 @@ __all__ = [
     "NIFTI_COLUMNS",
     "OUTCOMES",
     "PARTIALS",
+    "PATIENT_NAMES",
     "PERCENTILES",
+    "PERSONS",
     "SERIES",
     "SPACING",
     "STATISTICS",

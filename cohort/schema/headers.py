@@ -22,8 +22,8 @@ def _frame(name: str, type_: str, description: str, tag: str, unit: str | None =
     return Column(f"frame_{name}", f"list<{type_}>", f"Per frame: {description}", f"({tag})", unit)
 
 
-def _nifti(name: str, type_: str, description: str, unit: str | None = None) -> Column:
-    return Column(f"nifti_{name}", type_, description, f"nifti:{name}", unit)
+def _nifti(name: str, type_: str, description: str, unit: str | None = None, privacy: Privacy = Privacy.SAFE) -> Column:
+    return Column(f"nifti_{name}", type_, description, f"nifti:{name}", unit, privacy)
 
 
 # Attributes of the DICOM header, by keyword. A list type where the value multiplicity may exceed 1.
@@ -188,4 +188,30 @@ NIFTI_COLUMNS: tuple[Column, ...] = (
     _nifti("quatern", "list<float64>", "quatern_b, c, d and qoffset_x, y, z"),
     _nifti("srow", "list<float64>", "srow_x, srow_y, srow_z: 12 numbers, row-major"),
     _nifti("intent_code", "int64", "Meaning of the values"),
+    _nifti(
+        "descrip",
+        "string",
+        "Free text: what wrote the image, often with times of the acquisition",
+        privacy=Privacy.PRIVATE,
+    ),
+    _nifti("aux_file", "string", "Name of an auxiliary file", privacy=Privacy.PRIVATE),
+    _nifti("intent_name", "string", "Free text: name of the values", privacy=Privacy.PRIVATE),
+    _nifti("db_name", "string", "Free text of NIfTI-1; not used, some write names there", privacy=Privacy.PRIVATE),
+    _nifti("extension_codes", "list<int64>", "Codes of the header extensions: 2 is DICOM, 4 AFNI, 6 a comment"),
+    _nifti(
+        "extension_texts",
+        "list<string>",
+        "Extensions that are text, the first 4,096 characters of each",
+        privacy=Privacy.PRIVATE,
+    ),
+    Column("sidecar_texts", "string", "Texts of the JSON sidecar by their keys, as JSON", privacy=Privacy.PRIVATE),
 )
+
+PATIENT_NAMES = (
+    "PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "PatientAddress",
+    "PatientTelephoneNumbers",
+)  # fmt: skip
+"""Attributes that name the patient; whether they are filled is told, what they say is not kept."""
+
+PERSONS = (*PATIENT_NAMES, "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "RequestingPhysician")
+"""Attributes that name a person."""

@@ -63,6 +63,7 @@ FILES = Table(
         Column("mosaic_problem", "string", "Why an image that calls itself a mosaic could not be taken apart"),
         *NIFTI_COLUMNS,
         _MODALITY_SOURCE,
+        Column("names_filled", "string", "Keywords of attributes that name persons and are filled, joined by a backslash; not with the PatientID, nor a word for nobody"),
         Column("empty_tags", "list<string>", "Keywords present without a value, where the column cannot show it"),
         Column("unparsed", "list<string>", "Keyword=raw text of values that could not be converted", privacy=_T),
     ),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import nibabel
 import pydicom
 import pytest
 from canaries import CODES, MARK, TEXTS, plant
@@ -66,6 +68,25 @@ def test_private_attributes_and_those_in_sequences_are_listed(planted: Planted) 
     inner = attribute(planted.whole, "0040,0275 > 0040,1001")
     item = first.RequestAttributesSequence[0]
     assert item.RequestedProcedureID in {one["value"] for one in inner["values"]}
+
+
+def test_what_nifti_images_and_their_sidecars_say_is_listed(planted: Planted) -> None:
+    """Every canary in a header or a sidecar of NIfTI, with the action of the profile where it knows the key."""
+    listed = {(row["tag"], row["keyword"]): row for row in planted.tables["attributes"]}
+    wanted: dict[tuple[str, str], set[str]] = {}
+    for path in planted.source.rglob("*/*.nii.gz"):
+        image = nibabel.load(path)
+        for field in ("descrip", "aux_file", "intent_name", "db_name"):
+            wanted.setdefault(("nifti", f"nifti_{field}"), set()).add(image.header[field].item().decode())
+        comment = image.header.extensions[0].get_content().decode().strip("\0")
+        wanted.setdefault(("nifti", "nifti_extension_texts"), set()).add(comment)
+        for key, text in json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text()).items():
+            wanted.setdefault(("sidecar", key), set()).add(text)
+    assert len(wanted) == 15
+    assert {key: {one["value"] for one in listed[key]["values"]} for key in wanted} == wanted
+    assert listed["nifti", "nifti_descrip"]["action"] == "read"
+    assert listed["sidecar", "PatientName"]["action"] == "Z"
+    assert listed["sidecar", "Manufacturer"]["action"] is None
 
 
 def test_the_tables_alone_hold_fewer_attributes_with_the_same_counts(planted: Planted) -> None:
