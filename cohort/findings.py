@@ -139,6 +139,7 @@ KINDS: tuple[FindingKind, ...] = (
     FindingKind("NII-GZIP-CRC", _E, "volume", "The gzip stream is damaged or cut short; get the file again", _M, "Its checksum or its end"),
     FindingKind("NII-SLOPE-INVALID", _W, "volume", "scl_slope or scl_inter is not finite; values are unscaled", _M, "NaN or infinity"),
     FindingKind("LBL-EMPTY", _W, "volume", "The label map marks nothing", _F, "No value but 0"),
+    FindingKind("LBL-GEOMETRY-DISAGREES", _W, "volume", "The mask lies on no image's grid: resampled, moved, or its image is missing", _M, "Of the images of the mask's frame of reference (DICOM) or of its name (NIfTI) none has its voxels, wholly or in part, within 0.05 voxels, slices left out evenly allowed; none is said of a mask or an image with irregular slices"),
     FindingKind("LBL-NOT-INTEGER", _W, "volume", "Values between whole numbers: no labels, or resampled ones", _M, "NIfTI label map of floats with values that are no whole numbers"),
     FindingKind("LBL-MANY-VALUES", _I, "volume", "Very many labels", _F, "More than 256 different values"),
     FindingKind("PHI-ATTRIBUTES-FILLED", _I, "series", "Attributes that de-identification removes are filled", _C, "PatientBirthDate, StudyDescription, SeriesDescription or ProtocolName with a value (PS3.15 Table E.1-1)"),

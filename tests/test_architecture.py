@@ -14,6 +14,7 @@ LAYERS = (
     ("errors", "commands"),
     ("schema", "config", "geometry", "counting", "findings"),
     ("sources", "readers", "store", "cluster", "values", "isolation"),
+    ("linking",),
     ("headers", "volumes", "ingest", "reductions", "checks", "phantom"),
     ("report", "verify", "provenance"),
     ("forecast",),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cohort.checks import files, headers, identity, leakage, nifti, privacy, series, values, variants, volumes
+from cohort.checks import files, headers, identity, labels, leakage, nifti, privacy, series, values, variants, volumes
 from cohort.checks.finding import gathered
 from cohort.config import CheckOptions
 from cohort.findings import BY_CODE, KINDS, Severity, as_markdown
@@ -126,6 +126,18 @@ def masks(counts: dict[float, int], kind: str = "integer", **changes: Any) -> li
     return of_values(counts, kind, **{"Modality": "SEG", "format": "nifti"} | changes)
 
 
+def grid(x: float = 0.0, regular: bool = True, size: int = 5, step: float = 2.0, slices: int = 5) -> Row:
+    affine = [1.0, 0, 0, x, 0, 1.0, 0, 0, 0, 0, step, 0, 0, 0, 0, 1.0]
+    return {
+        "volume_id": "V", "affine_lps": affine, "rows": 5, "columns": size, "slices": slices,
+        "regularly_spaced_3d_volume": regular,
+    }  # fmt: skip
+
+
+def laid(mask: Row, *images: Row) -> list[Row]:
+    return list(labels.check_masks([(mask, list(images))]))
+
+
 SPREAD = [float(value) for value in range(90, 110)]
 CT_VALUES = {"Modality": "CT", "value_unit": "HU"}
 
@@ -227,6 +239,7 @@ CASES: dict[str, Callable[[], list[Row]]] = {
     "NII-GZIP-CRC": lambda: of_volume(format="nifti", status="rejected", reason="gzip_crc"),
     "NII-SLOPE-INVALID": lambda: of_image(nifti_scl_slope=float("nan")),
     "LBL-EMPTY": lambda: masks({0: 100}),
+    "LBL-GEOMETRY-DISAGREES": lambda: laid(grid(0.1), grid(), grid(9.0)),
     "LBL-NOT-INTEGER": lambda: masks({0: 100, 0.3: 1, 1: 50}, "float"),
     "LBL-MANY-VALUES": lambda: masks(dict.fromkeys(range(257), 1)),
     "PHI-ATTRIBUTES-FILLED": lambda: of_header(StudyDescription="chest"),
@@ -302,6 +315,12 @@ NOTHING: dict[str, Callable[[], list[Row]]] = {
     "one atlas for all": lambda: of_identity(*twice(FrameOfReferenceUID="1.2.840.10008.1.4.1.1")),
     "a series without objects that are images": lambda: of_series(n_images=0, n_volumes=0, Modality_missing=9),
     "a mask of one organ everywhere": lambda: masks({1: 100}),
+    "a mask on the grid of one of its images": lambda: laid(grid(), grid(0.5), grid()),
+    "a mask of a part of its image": lambda: laid(grid(2.0, size=3), grid()),
+    "a mask that leaves out every other slice": lambda: laid(grid(step=4.0, slices=3), grid()),
+    "a mask without an image": lambda: laid(grid()),
+    "a mask with slices left out": lambda: laid(grid(0.1, regular=False), grid()),
+    "a mask beside an image with irregular slices": lambda: laid(grid(0.1), grid(regular=False)),
     "a mask in floats": lambda: masks({0: 100, 1: 50, 3: 2}, "float"),
     "a fractional segmentation of DICOM": lambda: masks({0: 100, 0.3: 1}, "float", format="dicom"),
     "a scan with as few values as labels but few voxels": lambda: of_values({0: 9, 1: 3}, format="nifti"),
@@ -317,7 +336,7 @@ NOTHING: dict[str, Callable[[], list[Row]]] = {
     "what programs write of themselves": lambda: of_image(
         nifti_descrip="FSL5.0",
         nifti_aux_file="none",
-        nifti_db_name="spm - 3D normalized",
+        nifti_db_name="?TR:6000.000 TE:39",
         nifti_intent_name="6.0.5:abc",
     ),
     "a sidecar that tells of the protocol": lambda: of_image(sidecar_texts='{"PhaseEncodingDirection": ["j"]}'),
@@ -404,6 +423,11 @@ def test_the_order_of_parts_changes_no_finding() -> None:
         {"MagneticFieldStrength": "10001.0", "images": 3},
         {"MagneticFieldStrength": "10003.0", "images": 3},
     ]
+
+
+@pytest.mark.parametrize("mask", [grid(step=3.0, slices=3), grid(step=4.0, slices=4), grid(step=1.0), grid(size=6)])
+def test_slices_of_a_mask_are_slices_of_its_image(mask: Row) -> None:
+    assert codes(laid(mask, grid())) == {"LBL-GEOMETRY-DISAGREES"}
 
 
 def test_severities_are_three() -> None:

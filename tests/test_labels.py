@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from running import config_with
 import cohort
 from cohort import pipeline
 from cohort.errors import MissingStageError
-from cohort.reductions.linking import offset_in, subject_of
+from cohort.linking import offset_in, subject_of
 
 Values = np.ndarray[Any, Any]
 
@@ -198,6 +199,19 @@ def test_a_mask_that_lies_on_no_image_is_a_row_with_the_reason(labelled: cohort.
     rows = rows_of(labelled, path)
     assert [row["reason"] for row in rows] == [reason]
     assert np.isnan(rows[0]["label"])
+
+
+def test_a_mask_on_the_grid_of_no_image_is_a_finding(labelled: cohort.Cohort) -> None:
+    found = labelled.findings
+    found = found[found["code"] == "LBL-GEOMETRY-DISAGREES"]
+    frames = labelled.run_folder.read("frames").to_pandas()
+    paths = dict(zip(frames["volume_id"], frames["path_raw"], strict=True))
+    evidence = {paths[row["subject"]].decode(): json.loads(row["evidence"]) for row in found.to_dict("records")}
+    moved = "bids/derivatives/tool/sub-01/anat/sub-01_desc-moved_dseg.nii.gz"
+    assert set(evidence) == {"shifted.dcm", moved}
+    assert evidence[moved]["corners_mm"] == 0.25
+    assert evidence[moved]["mask_spacing_mm"] == [0.5, 0.8, 2.5]
+    assert evidence[moved]["mask_size"] == evidence[moved]["image_size"] == [COLUMNS, ROWS, SLICES]
 
 
 def test_every_mask_has_a_row(labelled: cohort.Cohort) -> None:

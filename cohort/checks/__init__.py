@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from cohort.checks import files, headers, identity, leakage, nifti, privacy, series, values, variants, volumes
+from cohort.checks import files, headers, identity, labels, leakage, nifti, privacy, series, values, variants, volumes
 from cohort.checks.finding import gathered
 from cohort.checks.options import check_options
 from cohort.checks.tables import distinct_rows, rows_of
 from cohort.cluster import Step, ignore
+from cohort.linking import masks_of
 from cohort.schema import FINDINGS, Status
 from cohort.store import inputs_of, table_of
 
@@ -128,6 +129,10 @@ def _volumes(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
     yield from volumes.check_decoders(rows_of(run, "volumes", ["series_key", "decoder"]))
 
 
+def _masks(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
+    return labels.check_masks(masks_of(run))
+
+
 def _nifti(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
     seen: set[str] = set()
     for row in rows_of(run, "files", nifti.COLUMNS, _images("nifti")):
@@ -214,6 +219,7 @@ CHECKS: tuple[Callable[[RunFolder, CheckOptions], Iterator[Row]], ...] = (
     _series,
     _identity,
     _volumes,
+    _masks,
     _nifti,
     _values,
     _same_voxels,

@@ -25,8 +25,10 @@ COLUMNS = (
 )  # fmt: skip
 
 _FREE_FIELDS = ("descrip", "aux_file", "intent_name", "db_name")
-_TOOLS = re.compile(r"none|\d+(\.\d+)+(:\w+)?|(FSL|SPM|AFNI|ITK|FreeSurfer|nibabel)[ \w.-]*", re.IGNORECASE)
-"""What programs write of themselves."""
+_TOOLS = re.compile(
+    r"none|\d+(\.\d+)+(:\w+)?|\?TR:[\d.]+ TE:[\d.]*|(FSL|SPM|AFNI|ITK|FreeSurfer|nibabel)[ \w.-]*", re.IGNORECASE
+)
+"""What programs write of themselves, and of the protocol."""
 
 _DICOM_KEYWORDS = {  # keys of BIDS sidecars that have another name there
     "ManufacturersModelName": "ManufacturerModelName",

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cohort import counting
+from cohort.linking import Link, links_of, voxel_ml
 from cohort.reductions.grouping import groups_of, header_values
 from cohort.reductions.histograms import Grouped, merge_grouped
-from cohort.reductions.linking import Link, links_of, voxel_ml
 from cohort.reductions.tree import reduce_parts
 from cohort.reductions.voxels import frame_padding
 from cohort.schema import LABELS

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,34 +60,66 @@ class Link:
 
 
 def links_of(run: RunFolder) -> Iterator[Link]:
-    """Yield every mask with each image on whose grid it lies, or with the reason why there is none."""
-    volumes = [row for row in run.read("volumes", list(_VOLUME)).to_pylist() if row["zarr_path"] is not None]
-    series = run.read("series", ["series_key", "FrameOfReferenceUID", "SOPClassUID"]).to_pylist()
-    of_series = {row["series_key"]: row for row in series}
-    names = _names(run)
-    images: dict[Any, list[Row]] = {}
-    for row in volumes:
-        if row["Modality"] != _MASK and row["channels"] == 1 and row["timepoints"] == 1:
-            images.setdefault(_key(row, of_series, names), []).append(row)
-    for mask in sorted((row for row in volumes if row["Modality"] == _MASK), key=lambda row: row["volume_id"]):
-        reason = _unusable(mask, of_series)
+    """Yield every mask in Zarr with each image there on whose grid it lies, or with the reason why there is none."""
+    storage = dict(zip(*_columns(run, "series", ["series_key", "SOPClassUID"]), strict=True))
+    for mask, related in masks_of(run):
+        if mask["zarr_path"] is None:
+            continue
+        reason = _unusable(mask, storage[mask["series_key"]])
         if reason:
             yield Link(mask, reason=reason)
             continue
-        key = _key(mask, of_series, names)
-        candidates = images.get(key, []) if key is not None else []
+        images = [image for image in related if image["zarr_path"] is not None]
         by = "name" if mask["format"] == "nifti" else "frame_of_reference"
-        found = [(image, offset) for image in candidates if (offset := offset_in(mask, image)) is not None]
+        found = [(image, offset) for image in images if (offset := offset_in(mask, image)) is not None]
         if not found:
-            yield Link(mask, reason="geometry_differs" if candidates else "no_image")
-        for image, offset in sorted(found, key=lambda pair: pair[0]["volume_id"]):
+            yield Link(mask, reason="geometry_differs" if images else "no_image")
+        for image, offset in found:
             yield Link(mask, image, by, offset)
 
 
-def _unusable(mask: Row, of_series: dict[str, Row]) -> str | None:
+def masks_of(run: RunFolder) -> Iterator[tuple[Row, list[Row]]]:
+    """Yield every mask with the images it may belong to: of its frame of reference, or named as it is.
+
+    Both are rows of `volumes`, in the order of `volume_id`. Only images that some mask may belong to are in memory.
+    """
+    masks = _volumes(run, pc.field("Modality") == _MASK)
+    if not masks:
+        return
+    frames = dict(zip(*_columns(run, "series", ["series_key", "FrameOfReferenceUID"]), strict=True))
+    names = _names(run) if any(row["format"] == "nifti" for row in masks) else {}
+    keys = {row["volume_id"]: _key(row, frames, names) for row in masks}
+    wanted = {key for key in keys.values() if key is not None}
+    of_series = [series for series, frame in frames.items() if frame in wanted]
+    of_names = [volume for volume, name in names.items() if name in wanted]
+    may_belong = _is_in("series_key", of_series) | _is_in("volume_id", of_names)
+    single = (pc.field("channels") == 1) & (pc.field("timepoints") == 1)
+    images: dict[Any, list[Row]] = {}
+    no_mask = (pc.field("Modality") != _MASK) | pc.field("Modality").is_null()
+    for row in _volumes(run, may_belong & single & no_mask):
+        images.setdefault(_key(row, frames, names), []).append(row)
+    for mask in masks:
+        key = keys[mask["volume_id"]]
+        yield mask, [] if key is None else images.get(key, [])
+
+
+def _volumes(run: RunFolder, wanted: pc.Expression) -> list[Row]:
+    rows = ds.dataset(run.parts("volumes")).to_table(columns=list(_VOLUME), filter=wanted).to_pylist()
+    return sorted(rows, key=lambda row: str(row["volume_id"]))
+
+
+def _is_in(column: str, wanted: list[str]) -> pc.Expression:
+    return pc.field(column).isin(pa.array(wanted, pa.string()))
+
+
+def _columns(run: RunFolder, table: str, names: list[str]) -> list[list[Any]]:
+    found = run.read(table, names)
+    return [found[name].to_pylist() for name in names]
+
+
+def _unusable(mask: Row, storage: str | None) -> str | None:
     if np.dtype(mask["dtype"]).kind not in "iu":
         return "labels_not_whole"
-    storage = of_series[mask["series_key"]]["SOPClassUID"]
     if storage == _SEGMENTATION_STORAGE and mask["stored_dtype"] != "uint1":
         return "fractional"
     if mask["channels"] != 1 or mask["timepoints"] != 1:
@@ -92,11 +127,11 @@ def _unusable(mask: Row, of_series: dict[str, Row]) -> str | None:
     return None
 
 
-def _key(row: Row, of_series: dict[str, Row], names: dict[str, Any]) -> Any:
+def _key(row: Row, frames: dict[str, str | None], names: dict[str, Any]) -> Any:
     """Return what a mask and its images have in common; None where nothing is told."""
     if row["format"] == "nifti":
         return names.get(row["volume_id"])
-    return of_series[row["series_key"]]["FrameOfReferenceUID"] or None
+    return frames[row["series_key"]] or None
 
 
 def _names(run: RunFolder) -> dict[str, Any]:
@@ -144,7 +179,7 @@ def offset_in(mask: Row, image: Row) -> tuple[int, int, int] | None:
 
     The mask may leave out slices at the ends, rows and columns at the edges; nothing is resampled or turned.
     """
-    if mask["affine_lps"] is None or image["affine_lps"] is None or not (_is_regular(mask) and _is_regular(image)):
+    if not (has_grid(mask) and has_grid(image)):
         return None
     from_image, from_mask = _affine(image), _affine(mask)
     turned = np.linalg.solve(from_image, from_mask)
@@ -165,8 +200,25 @@ def offset_in(mask: Row, image: Row) -> tuple[int, int, int] | None:
     return place, row, column
 
 
-def _is_regular(row: Row) -> bool:
-    return bool(row["slices"] == 1 or row["regularly_spaced_3d_volume"] is not False)
+def lies_in(mask: Row, image: Row) -> bool:
+    """Whether the voxels of a mask are voxels of the image; a mask may leave out slices in between, evenly."""
+    if offset_in(mask, image) is not None:
+        return True
+    if mask["slices"] == 1 or not (has_grid(mask) and has_grid(image)):
+        return False
+    along = np.linalg.solve(_affine(image)[:3, :3], _affine(mask)[:3, 2])
+    step = int(np.round(along[2]))
+    if step < 2:
+        return False
+    filled = _affine(mask)
+    filled[:3, 2] /= step
+    whole = mask | {"affine_lps": filled.ravel().tolist(), "slices": (mask["slices"] - 1) * step + 1}
+    return offset_in(whole, image) is not None
+
+
+def has_grid(row: Row) -> bool:
+    """Whether one affine tells where every voxel of a volume lies."""
+    return row["affine_lps"] is not None and bool(row["slices"] == 1 or row["regularly_spaced_3d_volume"] is not False)
 
 
 def _affine(row: Row) -> NDArray[np.float64]:
