@@ -20,8 +20,7 @@ from cohort.checks.nifti import check_image
 from cohort.checks.volumes import check_volume
 from cohort.config import CheckOptions
 from cohort.readers import read_header
-from cohort.schema import VOLUMES, Status
-from cohort.volumes.frames import COLUMNS
+from cohort.schema import FILES, VOLUMES, Status
 from cohort.volumes.nifti_volumes import assemble_image
 
 if TYPE_CHECKING:
@@ -45,7 +44,9 @@ def header_row(made: Any, name: str = "image.nii", beside: dict[str, bytes] | No
     )  # fmt: skip
     assert row["status"] == Status.OK
     return (
-        dict.fromkeys(COLUMNS) | {"source": "/data", "path": name, "path_raw": name.encode(), "size": len(data)} | row
+        dict.fromkeys(FILES.names)
+        | {"source": "/data", "path": name, "path_raw": name.encode(), "size": len(data)}
+        | row
     )
 
 

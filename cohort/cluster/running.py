@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from cohort.errors import RunError
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 IN_PROCESS = {"sync": "synchronous", "synchronous": "synchronous", "threads": "threads"}
 """Names of the schedulers that need no other process, and Dask's names for them."""
+
+_TASKS_PER_THREAD = 8  # that the scheduler knows of: enough that no thread waits for the client, whatever the cohort
+_LEAST_TASKS = 16  # also while there is no worker: an adaptive cluster starts them by the tasks it sees
 
 
 def completed(bag: dask.bag.Bag) -> Iterator[Any]:
@@ -57,14 +61,31 @@ def _ambient_client() -> Client | None:
 
 
 def _from_workers(client: Client, partitions: list[Any]) -> Iterator[Any]:
+    """Keep a few tasks per thread under way; workers may come and go while it runs."""
     from distributed import KilledWorker, as_completed
 
-    futures = client.compute(partitions, retries=2)
+    waiting = iter(partitions)
+    arriving = as_completed()
+    under_way: set[Any] = set()
+
+    def send() -> int:
+        threads: int = sum(client.nthreads().values())
+        window = max(_LEAST_TASKS, _TASKS_PER_THREAD * threads)
+        if more := list(islice(waiting, window - len(under_way))):
+            futures = client.compute(more, retries=2)
+            under_way.update(futures)
+            arriving.update(futures)
+        return window
+
     try:
-        for future in as_completed(futures):
+        window = send()
+        for future in arriving:
+            under_way.discard(future)
             yield from future.result()
             future.release()
+            if 2 * len(under_way) <= window:  # half a window at a time: every graph sent costs a look at the whole bag
+                window = send()
     except KilledWorker:
         raise RunError("a worker died several times on the same work; run the same command again to go on") from None
     finally:
-        client.cancel(futures)
+        client.cancel(list(under_way))
