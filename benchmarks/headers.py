@@ -41,6 +41,7 @@ import pydicom
 
 import cohort
 from benchmarks._corpus import dicom_files, multiply, phantoms
+from benchmarks._made_up import MadeUpSource
 from cohort import headers
 from cohort.cluster import connect
 from cohort.config import ClusterOptions, Config
@@ -48,7 +49,7 @@ from cohort.readers import forget, read_header, without_warnings
 from cohort.readers.base import HEAD_BYTES
 from cohort.readers.dicom_frames import PLACES
 from cohort.schema import DICOM_COLUMNS
-from cohort.sources import ObjectRef, open_sources
+from cohort.sources import open_sources
 from cohort.store import RunFolder
 
 _GZIP_LIMIT = 1 << 30
@@ -208,19 +209,6 @@ def _fallbacks(folder: Path) -> str:
 # -- a large manifest ----------------------------------------------------------------------------------------
 
 
-class _MadeUp:
-    """A source of objects that do not exist: listing and planning are measured, not reading."""
-
-    def __init__(self, root: Path, objects: int) -> None:
-        self.root, self._objects = str(root), objects
-
-    def list(self, _known: Any = None) -> Iterator[ObjectRef]:
-        for number in range(self._objects):
-            yield ObjectRef(
-                b"site-%03d/patient-%05d/series/%07d.dcm" % (number % 100, number // 300, number), 1 << 19, 0
-            )
-
-
 def _plan(rows: int) -> None:
     """Scan a made-up source on a local cluster; print the graph's size and the memory of this process."""
     graphs: list[int] = []
@@ -238,7 +226,7 @@ def _plan(rows: int) -> None:
         with connect(ClusterOptions()):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             start = time.perf_counter()
-            record = headers.scan(RunFolder(out), [_MadeUp(root, rows)], Config())
+            record = headers.scan(RunFolder(out), [MadeUpSource(root, rows)], Config())
             seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cohort.cluster import Needs, Step, check_workers, connect, ignore
+from cohort.cluster import Needs, Step, alone, check_workers, connect, ignore
 from cohort.config import MIB, Config, config_from
 from cohort.errors import OutputError, RunError, SourceError
 from cohort.forecast import Forecast, forecast
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cohort.cluster import Progress
     from cohort.config import ScanOptions
     from cohort.sources import ObjectRef, Source
+    from cohort.store import Artefact
 
 _RESULT_SECTIONS = ("modality", "scan", "assemble", "ingest", "reduce", "check", "report")
 _NO_RESULT = ("ingest.pixels",)  # how far a run goes, not what it finds
@@ -313,9 +314,15 @@ def _report(folder: RunFolder, config: Config, progress: Progress) -> dict[str, 
     inputs = inputs_of({**config.as_dict()["report"], "layout": report.LAYOUT}, folder.committed("check"))
     if folder.is_current("report", inputs):
         return folder.committed("report")
-    page, data = report.build(folder, config.report, config.check)
-    artefacts = [folder.write_text("report.html", page), folder.write_text("report.json", data)]
+    artefacts = alone(partial(_compose, folder, config))
     return folder.commit("report", inputs, artefacts, {"bytes": sum(a.size for a in artefacts)})
+
+
+def _compose(folder: RunFolder, config: Config) -> list[Artefact]:
+    from cohort import report
+
+    page, data = report.build(folder, config.report, config.check)
+    return [folder.write_text("report.html", page), folder.write_text("report.json", data)]
 
 
 _STAGES: dict[str, Callable[..., dict[str, Any]]] = {

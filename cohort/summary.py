@@ -36,7 +36,8 @@ def summarise(cohort: Cohort) -> Row:
 
 
 def _modalities(cohort: Cohort) -> list[Row]:
-    volumes = cohort.volumes
+    names = ["Modality", "series_key", "n_files", "n_bytes", "zarr_path", "regularly_spaced_3d_volume"]
+    volumes = cohort.run_folder.read("volumes", names).to_pandas()
     rows = []
     for modality, group in volumes.groupby(volumes["Modality"].fillna("-").map(_modality), sort=True):
         judged = group["regularly_spaced_3d_volume"].dropna()
@@ -90,9 +91,10 @@ def _spacing(cohort: Cohort) -> list[Row]:
 
 
 def _findings(cohort: Cohort) -> list[Row]:
-    rows = cohort.findings[["severity", "code", "hint"]].value_counts(sort=False).reset_index()
+    kinds = ["severity", "code", "hint"]
+    grouped = cohort.run_folder.read("findings", kinds).group_by(kinds).aggregate([([], "count_all")])
     order = {severity: place for place, severity in enumerate(("error", "warning", "info"))}
-    found = [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+    found: list[Row] = grouped.rename_columns({"count_all": "count"}).to_pylist()
     return sorted(found, key=lambda row: (order[row["severity"]], row["code"]))
 
 

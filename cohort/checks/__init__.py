@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from cohort.checks import files, headers, identity, labels, leakage, nifti, privacy, series, values, variants, volumes
 from cohort.checks.finding import gathered
 from cohort.checks.options import check_options
 from cohort.checks.tables import distinct_rows, rows_of
-from cohort.cluster import Step, ignore
+from cohort.cluster import Step, alone, completed, ignore
 from cohort.linking import masks_of
 from cohort.schema import FINDINGS, Status
 from cohort.store import inputs_of, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    import pyarrow as pa
 
     from cohort.checks.finding import Seen
     from cohort.cluster import Progress
     from cohort.config import CheckOptions, Config
-    from cohort.store import RunFolder
+    from cohort.store import Artefact, RunFolder
 
 __all__ = ["CHECKS", "check", "check_options"]
 
 Row = dict[str, Any]
+Counts = Counter[tuple[str, str]]
+"""Severity and code -> number of findings."""
 
+_ROWS_AT_ONCE = 4096
 _SEVERITIES = ("error", "warning", "info")
 
 
@@ -46,24 +53,65 @@ def check(run: RunFolder, config: Config, progress: Progress = ignore) -> dict[s
     dict
         The commit record; `counts` holds findings by severity and by code.
     """
+    import dask.bag
+
     upstream = run.record("reduce") or run.committed("assemble")
     inputs = inputs_of(config.as_dict()["check"], upstream)
     if run.is_current("check", inputs):
         return run.committed("check")
     run.withdraw(("check", "report"))
-    found: list[Row] = []
     progress(Step("check", 0, len(CHECKS), "tables"))
-    for number, look in enumerate(CHECKS, 1):
-        found += look(run, config.check)
-        progress(Step("check", number, len(CHECKS), "tables"))
-    found.sort(key=lambda row: (_SEVERITIES.index(row["severity"]), row["code"], row["subject"], row["evidence"]))
-    artefact = run.write_table("findings.parquet", table_of(found, FINDINGS.arrow()))
+    done: dict[int, Counts] = {}
+    with run.scratch("check") as scratch:
+        look = partial(_look, run=run, options=config.check, scratch=scratch)
+        for number, counts in completed(dask.bag.from_sequence(range(len(CHECKS)), len(CHECKS)).map_partitions(look)):
+            done[number] = counts
+            progress(Step("check", len(done), len(CHECKS), "tables"))
+        artefact = alone(partial(_joined, run, scratch))
+    codes = sum((counts for _, counts in sorted(done.items())), Counter[tuple[str, str]]())
+    severity: Counter[str] = Counter()
+    for (level, _), number in codes.items():
+        severity[level] += number
     counts = {
-        "findings": len(found),
-        "severity": dict(sorted(Counter(row["severity"] for row in found).items())),
-        "codes": dict(sorted(Counter(row["code"] for row in found).items())),
+        "findings": codes.total(),
+        "severity": dict(sorted(severity.items())),
+        "codes": dict(sorted((code, number) for (_, code), number in codes.items())),
     }
     return run.commit("check", inputs, [artefact], counts)
+
+
+def _look(numbers: Iterable[int], *, run: RunFolder, options: CheckOptions, scratch: str) -> list[tuple[int, Counts]]:
+    """Make some of the checks; their findings go to the disk."""
+    results = []
+    for number in numbers:
+        counts: Counts = Counter()
+        run.write_tables(_name(scratch, number), FINDINGS.arrow(), _tables(CHECKS[number](run, options), counts))
+        results.append((number, counts))
+    return results
+
+
+def _tables(found: Iterator[Row], counts: Counts) -> Iterator[pa.Table]:
+    while rows := list(islice(found, _ROWS_AT_ONCE)):
+        counts.update((row["severity"], row["code"]) for row in rows)
+        yield table_of(rows, FINDINGS.arrow())
+
+
+def _name(scratch: str, number: int) -> str:
+    return f"{scratch}/findings-{number:02d}.parquet"
+
+
+def _joined(run: RunFolder, scratch: str) -> Artefact:
+    """Put the findings of all checks in order: the worst first."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    parts = [pq.read_table(run.path / _name(scratch, number), partitioning=None) for number in range(len(CHECKS))]
+    table = pa.concat_tables(parts)
+    ranks = pc.index_in(table["severity"], pa.array(_SEVERITIES))
+    keys = [(name, "ascending") for name in ("rank", "code", "subject", "evidence")]
+    order = pc.sort_indices(table.select(["code", "subject", "evidence"]).append_column("rank", ranks), keys)
+    return run.write_table("findings.parquet", table.take(order))
 
 
 def _files(run: RunFolder, options: CheckOptions) -> Iterator[Row]:

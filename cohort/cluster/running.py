@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cohort.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import dask.bag
     from distributed import Client
@@ -45,6 +45,24 @@ def completed(bag: dask.bag.Bag) -> Iterator[Any]:
     for start in range(0, len(partitions), batch):
         for results in dask.compute(*partitions[start : start + batch]):
             yield from results
+
+
+def alone(work: Callable[[], Any]) -> Any:
+    """Run one call on the ambient scheduler: what needs many rows at once is held by a worker, not by the client.
+
+    Parameters
+    ----------
+    work : callable
+        Takes nothing; its result should be small.
+    """
+    import dask.bag
+
+    (result,) = completed(dask.bag.from_sequence([work], npartitions=1).map_partitions(_called))
+    return result
+
+
+def _called(works: Iterable[Callable[[], Any]]) -> list[Any]:
+    return [work() for work in works]
 
 
 def _ambient_client() -> Client | None:
