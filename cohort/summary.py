@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from cohort.reductions.grouping import UNKNOWN
@@ -64,18 +65,18 @@ def _known(attribute: str, value: str) -> str:
 
 
 def _values(cohort: Cohort) -> list[Row]:
-    from cohort import counting
-    from cohort.reductions import pooled_counts
-    from cohort.schema import PERCENTILES
-
+    """Return the moments and percentiles that `reduce` stored per Modality."""
+    stored = json.loads((cohort.run_folder.path / "statistics" / "summary.json").read_text(encoding="utf-8"))
+    named = ("group", "value_unit")
     return [
-        {"modality": _modality(group), "unit": _known("value_unit", unit)} | counting.summarise(counts, PERCENTILES)
-        for (group, unit), counts in pooled_counts(cohort.run_folder).items()
+        {"modality": _modality(row["group"]), "unit": _known("value_unit", row["value_unit"])}
+        | {name: value for name, value in row.items() if name not in named}
+        for row in stored["Modality"]
     ]
 
 
 def _spacing(cohort: Cohort) -> list[Row]:
-    frame = cohort.spacing()
+    frame = cohort.run_folder.read("spacing").to_pandas()
     frame["group"] = frame["group"].map(_modality)
     rows = []
     for (group, axis), values in frame.groupby(["group", "axis"], sort=True):

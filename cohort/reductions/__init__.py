@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cohort.cluster import Step, completed, ignore
-from cohort.reductions.grouping import check_groupings
+from cohort.reductions.grouping import buckets_of, check_groupings
 from cohort.reductions.histograms import (
     EVERYTHING,
     NORMALISED,
@@ -139,7 +139,10 @@ def _recounted(run: RunFolder, scratch: str, parts: list[Path], progress: Progre
 
     if not parts:
         return []
-    bag = dask.bag.from_sequence(list(enumerate(parts)), npartitions=len(parts))
+    bag = dask.bag.from_sequence(
+        [(number, *part) for number, part in enumerate(zip(parts, buckets_of(run), strict=True))],
+        npartitions=len(parts),
+    )
     names: dict[int, str] = {}
     for number, name in completed(bag.map_partitions(partial(_recount, run=run, scratch=scratch))):
         names[number] = name
@@ -147,12 +150,12 @@ def _recounted(run: RunFolder, scratch: str, parts: list[Path], progress: Progre
     return [run.path / names[number] for number in sorted(names)]
 
 
-def _recount(parts: Iterable[tuple[int, Path]], *, run: RunFolder, scratch: str) -> list[tuple[int, str]]:
+def _recount(parts: Iterable[tuple[int, Path, int]], *, run: RunFolder, scratch: str) -> list[tuple[int, str]]:
     results = []
-    for number, path in parts:
+    for number, path, bucket in parts:
         known = list(read_partials(path))
         units = {row["volume_id"]: row["value_unit"] for row in known}
-        places = run.read("volumes", ["volume_id", "zarr_path"], volume_ids=list(units)).to_pylist()
+        places = run.read("volumes", ["volume_id", "zarr_path"], list(units), bucket).to_pylist()
         where = {row["volume_id"]: row["zarr_path"] for row in places}
         rows = []
         for volume, unit in units.items():

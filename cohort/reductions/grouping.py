@@ -34,8 +34,30 @@ def check_groupings(names: Sequence[str], asked: Iterable[str] = ()) -> None:
             raise ConfigError(f"cannot group by `{name}`: no column of volumes, series or files has that name")
 
 
+def buckets_of(run: RunFolder) -> list[int]:
+    """Return for each part of the partials the bucket of `volumes` and `series` that it is of, from footers alone.
+
+    Ingest cuts the volumes of a bucket, in order, into batches of one part each: a part need not look for its own among
+    all volumes, which would cost the square of the cohort.
+    """
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    (path,) = run.parts("volumes")
+    footer = pq.read_metadata(path)
+    ends = np.cumsum([footer.row_group(i).num_rows for i in range(footer.num_row_groups)])
+    rows = [pq.read_metadata(part).num_rows for part in run.parts("outcomes")]
+    starts = np.cumsum([0, *rows])[: len(rows)]
+    found: list[int] = np.searchsorted(ends, starts, side="right").tolist()
+    return found
+
+
 def groups_of(
-    run: RunFolder, by: Sequence[str], volume_ids: Sequence[str] | None = None, of_files: Headers | None = None
+    run: RunFolder,
+    by: Sequence[str],
+    volume_ids: Sequence[str] | None = None,
+    of_files: Headers | None = None,
+    bucket: int | None = None,
 ) -> dict[str, tuple[str, ...]]:
     """Return the group of each volume.
 
@@ -49,14 +71,16 @@ def groups_of(
         Volumes asked for; all by default.
     of_files : dict, optional
         What `header_values` returned, at least of the series of these volumes.
+    bucket : int, optional
+        The bucket that these volumes are in.
     """
     from_volumes = [name for name in by if name in VOLUMES.names]
-    table = run.read("volumes", list(dict.fromkeys(["volume_id", "series_key", *from_volumes])), volume_ids=volume_ids)
+    table = run.read("volumes", list(dict.fromkeys(["volume_id", "series_key", *from_volumes])), volume_ids, bucket)
     columns = {name: table[name].to_pylist() for name in table.column_names}
     keys = columns["series_key"]
     for name in by:
         if name not in columns and name in SERIES.names:
-            series = run.read("series", ["series_key", name])
+            series = run.read("series", ["series_key", name], bucket=bucket)
             of_series = dict(zip(series["series_key"].to_pylist(), series[name].to_pylist(), strict=True))
             columns[name] = [of_series[key] for key in keys]
         elif name not in columns:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cohort import counting
-from cohort.reductions.grouping import Headers, groups_of, header_values
+from cohort.reductions.grouping import Headers, buckets_of, groups_of, header_values
 from cohort.reductions.tree import reduce_parts
 from cohort.schema import HISTOGRAMS, PARTIALS
 
@@ -25,6 +25,8 @@ Row = dict[str, Any]
 GroupKey = tuple[tuple[str, ...], int, str, str, str]
 """Values of the grouping attributes, channel, unit, kind, view: what may be pooled."""
 Grouped = dict[GroupKey, counting.Counts]
+Part = tuple["Path", int, Headers]
+"""A part of the partials, its bucket, and what headers say of its series."""
 
 
 def read_partials(path: Path) -> Iterator[Row]:
@@ -73,32 +75,25 @@ def grouped_counts(
     return dict(sorted(merged.items()))
 
 
-def _with_headers(run: RunFolder, by: Sequence[str], paths: list[Path]) -> list[tuple[Path, Headers]]:
-    """Give each part the headers of its own series that grouping needs; most often none."""
-    import pyarrow.parquet as pq
-
-    of_files = header_values(run, by)
+def _with_headers(run: RunFolder, by: Sequence[str], paths: list[Path]) -> list[Part]:
+    """Give each part its bucket and the headers of its own series that grouping needs; most often none."""
+    of_files, buckets = header_values(run, by), buckets_of(run)
     if not of_files:
-        return [(path, {}) for path in paths]
-    known = run.read("volumes", ["volume_id", "series_key"])
-    series_of = dict(zip(known["volume_id"].to_pylist(), known["series_key"].to_pylist(), strict=True))
-    parts = []
-    for path in paths:
-        volumes = pq.ParquetFile(path).read(columns=["volume_id"])["volume_id"].to_pylist()
-        keys = {series_of[volume] for volume in volumes}
-        parts.append((path, {key: of_files[key] for key in keys if key in of_files}))
+        return [(path, bucket, {}) for path, bucket in zip(paths, buckets, strict=True)]
+    parts: list[Part] = []
+    for path, bucket in zip(paths, buckets, strict=True):
+        keys = run.read("series", ["series_key"], bucket=bucket)["series_key"].to_pylist()
+        parts.append((path, bucket, {key: of_files[key] for key in keys if key in of_files}))
     return parts
 
 
-def _load(
-    part: tuple[Path, Headers], *, run: RunFolder, by: tuple[str, ...], views: tuple[counting.View, ...]
-) -> Grouped:
-    path, of_files = part
+def _load(part: Part, *, run: RunFolder, by: tuple[str, ...], views: tuple[counting.View, ...]) -> Grouped:
+    path, bucket, of_files = part
     rows = list(read_partials(path))
     names = (*by, "Modality")
     volumes = sorted({row["volume_id"] for row in rows})
-    groups = groups_of(run, names, volumes, of_files) if rows else {}
-    factors = _uptake_factors(run, volumes) if UPTAKE in views else {}
+    groups = groups_of(run, names, volumes, of_files, bucket) if rows else {}
+    factors = _uptake_factors(run, volumes, bucket) if UPTAKE in views else {}
     found: dict[GroupKey, list[counting.Counts]] = {}
     for row in rows:
         *group, modality = groups[row["volume_id"]]
@@ -115,8 +110,8 @@ def _load(
     return {key: counting.merge(parts) for key, parts in found.items()}
 
 
-def _uptake_factors(run: RunFolder, volumes: list[str]) -> dict[str, float]:
-    table = run.read("volumes", ["volume_id", "suvbw_factor"], volume_ids=volumes)
+def _uptake_factors(run: RunFolder, volumes: list[str], bucket: int) -> dict[str, float]:
+    table = run.read("volumes", ["volume_id", "suvbw_factor"], volumes, bucket)
     pairs = zip(table["volume_id"].to_pylist(), table["suvbw_factor"].to_pylist(), strict=True)
     return {volume: factor for volume, factor in pairs if factor is not None}
 

@@ -51,7 +51,7 @@ def _load(part: tuple[int, Headers], *, run: RunFolder, by: tuple[str, ...]) -> 
     rows = (
         pq.ParquetFile(run.parts("volumes")[0]).read_row_group(bucket, columns=list(dict.fromkeys(names))).to_pylist()
     )
-    groups = groups_of(run, by, [row["volume_id"] for row in rows], of_files) if rows else {}
+    groups = groups_of(run, by, [row["volume_id"] for row in rows], of_files, bucket) if rows else {}
     found: SpacingCounts = Counter()
     for row in rows:
         group = groups[row["volume_id"]]

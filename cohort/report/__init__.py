@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LAYOUT", "build", "claim_card"]
 
-LAYOUT = 7
+LAYOUT = 8
 """Counts up when the page or `report.json` change, so that a report made before is made anew."""
 
 

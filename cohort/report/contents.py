@@ -75,13 +75,17 @@ def scanners(run: SafeRun) -> dict[str, Any]:
     ]
     series = run.read("series", [*names_, "Modality"]).to_pylist()
     dicom = [one for one in series if one["format"] == "dicom"]
-    models = [f"{names.label(s['Manufacturer'])} \u00b7 {names.label(s['ManufacturerModelName'])}" for s in dicom]
+    models = [_model(names.label(s["Manufacturer"]), names.label(s["ManufacturerModelName"])) for s in dicom]
     return {
         "models": distribution(models),
         "body_parts": distribution(names.label(s["BodyPartExamined"]) for s in dicom),
         "field_strengths": _measured(dicom, "MagneticFieldStrength", "T", lambda s: s["Modality"] == "MR"),
         "kvp": _measured(dicom, "KVP", "kV", lambda s: s["Modality"] in _ONLY_FOR["KVP"]),
     }
+
+
+def _model(maker: str, model: str) -> str:
+    return maker if maker == model else f"{maker} \u00b7 {model}"
 
 
 def _measured(

@@ -191,9 +191,13 @@ class RunFolder(Folder):
         return pa.schema([fields[name] for name in names], metadata=known.arrow([]).metadata)
 
     def read(
-        self, table: str, columns: Sequence[str] | None = None, volume_ids: Sequence[str] | None = None
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        volume_ids: Sequence[str] | None = None,
+        bucket: int | None = None,
     ) -> pa.Table:
-        """Read a table, or some columns or volumes of it, whole."""
+        """Read a table, or some columns or volumes of it, or one bucket of `series` or `volumes`, whole."""
         import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
@@ -202,6 +206,11 @@ class RunFolder(Folder):
         chosen = None
         if volume_ids is not None:
             chosen = pc.field("volume_id").isin(pa.array(list(volume_ids), pa.string()))
+        if bucket is not None:
+            (path,) = self.parts(table)
+            names = wanted.names if chosen is None else list(dict.fromkeys((*wanted.names, "volume_id")))
+            found = pq.ParquetFile(path).read_row_group(bucket, columns=names)
+            return (found if chosen is None else found.filter(chosen)).select(wanted.names).cast(wanted)
         tables = [
             pq.read_table(path, columns=wanted.names, filters=chosen, partitioning=None) for path in self.parts(table)
         ]
