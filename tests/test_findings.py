@@ -60,8 +60,8 @@ def of_values(
 
     found, numbers = np.array(list(counts), np.float64), list(counts.values())
     bins = found.astype(np.int64) if kind == "integer" else float_keys(found.astype(np.float32))
-    partial = {"volume_id": "V", "channel": 0, "kind": kind, "bins": bins.tolist(), "counts": numbers}
-    shape = values.shapes_of([partial], OPTIONS.hu_range).get("V")
+    partial = {"volume_id": "V", "channel": 0, "kind": kind, "bins": bins, "counts": np.array(numbers, np.int64)}
+    ((_, shape),) = values.shapes_of([partial], OPTIONS.hu_range)
     statistics = {
         "volume_id": "V", "count": sum(numbers), "padding_count": padding, "nan_count": nan, "inf_count": 0,
         "min": found.min() if counts else None, "max": found.max() if counts else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from cohort.checks import files, headers, identity, labels, leakage, nifti, privacy, series, values, variants, volumes
@@ -12,9 +12,10 @@ from cohort.checks.finding import gathered
 from cohort.checks.options import check_options
 from cohort.checks.tables import distinct_rows, rows_of
 from cohort.cluster import Step, alone, completed, ignore
+from cohort.errors import ConservationError
 from cohort.linking import masks_of
 from cohort.schema import FINDINGS, Status
-from cohort.store import inputs_of, table_of
+from cohort.store import inputs_of, read_partials, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -157,18 +158,24 @@ def _identity(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
 
 def _shared_instances(run: RunFolder) -> list[Row]:
     """Return the images whose SOPInstanceUID is in several series."""
-    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.dataset as ds
 
     columns = ["series_key", "SOPInstanceUID"]
     table = ds.dataset(run.parts("files")).to_table(columns=columns, filter=_images("dicom"))
     table = table.filter(pc.fill_null(pc.not_equal(table["SOPInstanceUID"], ""), False))
+    repeated = table.group_by("SOPInstanceUID").aggregate([([], "count_all")])  # few, and cheaper than the next
+    table = _among(table, repeated.filter(pc.greater(repeated["count_all"], 1))["SOPInstanceUID"])
     series_of = table.group_by("SOPInstanceUID").aggregate([("series_key", "count_distinct")])
-    several = series_of.filter(pc.greater(series_of["series_key_count_distinct"], 1))["SOPInstanceUID"]
-    shared = table.filter(pc.is_in(table["SOPInstanceUID"], value_set=pa.array(several.to_pylist(), pa.string())))
+    shared = _among(table, series_of.filter(pc.greater(series_of["series_key_count_distinct"], 1))["SOPInstanceUID"])
     found: list[Row] = shared.group_by(columns).aggregate([]).to_pylist()
     return found
+
+
+def _among(table: pa.Table, instances: pa.ChunkedArray) -> pa.Table:
+    import pyarrow.compute as pc
+
+    return table.filter(pc.is_in(table["SOPInstanceUID"], value_set=instances.combine_chunks()))
 
 
 def _volumes(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
@@ -192,20 +199,31 @@ def _nifti(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
 def _values(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
     if not run.has("statistics"):
         return
-    statistics = {row["volume_id"]: row for row in rows_of(run, "statistics", values.STATISTICS_COLUMNS)}
-    shapes = values.shapes_of(rows_of(run, "partials", values.PARTIAL_COLUMNS), options.hu_range)
-    suspects = []
+    counted, suspects = _counted(run, options), []
+    upcoming = next(counted, None)
     for row in rows_of(run, "volumes", volumes.COLUMNS):
-        key = row["volume_id"]
-        if key not in statistics:
-            continue
-        yield from values.check_values(row, statistics[key], shapes.get(key), options)
-        if values.may_be_clipped(row, shapes.get(key), options):
-            suspects.append(row)
-    encodings = _encodings(run, {row["volume_id"] for row in suspects})
-    for row in suspects:
-        key = row["volume_id"]
-        yield from values.check_clipped(row, encodings[key], shapes[key], statistics[key])
+        if upcoming is None or upcoming[0]["volume_id"] != row["volume_id"]:
+            continue  # its pixels were not read
+        statistics, shape = upcoming
+        yield from values.check_values(row, statistics, shape, options)
+        if shape is not None and values.may_be_clipped(row, shape, options):
+            suspects.append((row, statistics, shape))
+        upcoming = next(counted, None)
+    if upcoming is not None:
+        raise ConservationError("statistics are not in the order of their volumes; please report this")
+    encodings = _encodings(run, {row["volume_id"] for row, *_ in suspects})
+    for row, statistics, shape in suspects:
+        yield from values.check_clipped(row, encodings[row["volume_id"]], shape, statistics)
+
+
+def _counted(run: RunFolder, options: CheckOptions) -> Iterator[tuple[Row, values.Shape | None]]:
+    """Yield the statistics of each volume and what its histogram tells, in the order of the volumes."""
+    partials = chain.from_iterable(read_partials(part) for part in run.parts("partials"))
+    shapes = values.shapes_of(partials, options.hu_range)
+    for row, (volume, shape) in zip(rows_of(run, "statistics", values.STATISTICS_COLUMNS), shapes, strict=True):
+        if row["volume_id"] != volume:
+            raise ConservationError("statistics are not in the order of the counts; please report this")
+        yield row, shape
 
 
 def _encodings(run: RunFolder, keys: set[str]) -> dict[str, list[Row]]:

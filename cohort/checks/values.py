@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 STATISTICS_COLUMNS = ("volume_id", "count", "padding_count", "nan_count", "inf_count", "min", "max", "mean", "std")
-PARTIAL_COLUMNS = ("volume_id", "channel", "kind", "bins", "counts")
 
 _MOST_LABELS, _LEAST_VOXELS = 128, 100
 """A scan has more different values, and few voxels of each: at most so many labels, of so many voxels on average."""
@@ -60,21 +61,24 @@ class Shape:
     fractional: float
 
 
-def shapes_of(rows: Iterable[Row], hu_range: tuple[float, ...]) -> dict[str, Shape]:
-    """Return what the histograms of volumes tell; rows of `partials`, those of further channels are passed over."""
-    found: dict[str, Shape] = {}
-    several = set()
-    for row in rows:
-        if row["channel"]:
-            several.add(row["volume_id"])
-        elif row["counts"]:
-            found[row["volume_id"]] = _shape(row, hu_range)
-    return {volume: shape for volume, shape in found.items() if volume not in several}
+def shapes_of(rows: Iterable[Row], hu_range: tuple[float, ...]) -> Iterator[tuple[str, Shape | None]]:
+    """Yield each volume with what its histogram tells, None where it has several channels or no value.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        Rows of `partials`, those of a volume one after the other.
+    hu_range : tuple of float
+        Values of Hounsfield units that occur.
+    """
+    for volume, channels in groupby(rows, itemgetter("volume_id")):
+        row, *more = channels
+        yield volume, _shape(row, hu_range) if not more and len(row["counts"]) else None
 
 
 def _shape(row: Row, hu_range: tuple[float, ...]) -> Shape:
-    low, high = bin_edges(row["kind"], np.asarray(row["bins"], np.int64))
-    counts = np.asarray(row["counts"], np.int64)
+    low, high = bin_edges(row["kind"], row["bins"])
+    counts = row["counts"]
     total = float(counts.sum())
     beyond = counts[(high < hu_range[0]) | (low > hu_range[1])].sum()
     stored = counts[(low >= _STORED_TISSUE[0]) & (high <= _STORED_TISSUE[1])].sum()

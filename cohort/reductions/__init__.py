@@ -18,13 +18,12 @@ from cohort.reductions.histograms import (
     histogram_table,
     pool,
     pooled,
-    read_partials,
 )
 from cohort.reductions.labels import label_statistics
 from cohort.reductions.spacing import spacing_columns, spacing_counts
 from cohort.reductions.voxels import count_array, count_volume
 from cohort.schema import PARTIALS, PERCENTILES, SPACING, STATISTICS
-from cohort.store import inputs_of, table_of
+from cohort.store import inputs_of, read_partials, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

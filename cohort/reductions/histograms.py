@@ -10,10 +10,11 @@ import numpy as np
 from cohort import counting
 from cohort.reductions.grouping import Headers, buckets_of, groups_of, header_values
 from cohort.reductions.tree import reduce_parts
-from cohort.schema import HISTOGRAMS, PARTIALS
+from cohort.schema import HISTOGRAMS
+from cohort.store import read_partials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -27,16 +28,6 @@ GroupKey = tuple[tuple[str, ...], int, str, str, str]
 Grouped = dict[GroupKey, counting.Counts]
 Part = tuple["Path", int, Headers]
 """A part of the partials, its bucket, and what headers say of its series."""
-
-
-def read_partials(path: Path) -> Iterator[Row]:
-    """Yield the rows of one part of `partials`, bins and counts as arrays."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path, columns=PARTIALS.names, partitioning=None)
-    plain = table.drop_columns(["bins", "counts"]).to_pylist()
-    for row, bins, counts in zip(plain, table["bins"], table["counts"], strict=True):
-        yield row | {"bins": bins.values.to_numpy(), "counts": counts.values.to_numpy()}
 
 
 EVERYTHING = counting.View(counting.ALL)

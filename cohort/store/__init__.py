@@ -10,10 +10,11 @@ from __future__ import annotations
 from cohort.store.artefacts import Artefact, digest, digest_of_file, inputs_of, table_of
 from cohort.store.folder import STAGES, RunFolder
 from cohort.store.lock import Lock
+from cohort.store.partials import read_partials
 from cohort.store.pending import METADATA, PendingVolume, chunks_of
 from cohort.store.seals import is_whole, sealed
 
 __all__ = [
     "METADATA", "STAGES", "Artefact", "Lock", "PendingVolume", "RunFolder", "chunks_of", "digest", "digest_of_file",
-    "inputs_of", "is_whole", "sealed", "table_of",
+    "inputs_of", "is_whole", "read_partials", "sealed", "table_of",
 ]  # fmt: skip
