@@ -12,8 +12,9 @@ from cohort import counting
 from cohort.compare import measures
 from cohort.compare.side import CATEGORIES, MEASURES, group_label
 from cohort.counting.bins import bin_values
-from cohort.reductions.histograms import pool, read_partials
+from cohort.reductions.histograms import pool
 from cohort.report import vocabulary
+from cohort.store import read_partials
 
 if TYPE_CHECKING:
     import pandas as pd
