@@ -11,7 +11,8 @@ import numpy as np
 
 from cohort import reductions
 from cohort.errors import MissingStageError
-from cohort.store import RunFolder
+from cohort.places import ObjectPath, is_url, place_of
+from cohort.store import RunFolder, read_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import dask.dataframe as dd
     import pandas as pd
     from numpy.typing import NDArray
+
+    from cohort.places import Place
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,11 @@ class Cohort:
 
     Parameters
     ----------
-    path : Path
+    path : Place
         The run folder.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.run_folder = RunFolder(path)
         self.run_folder.check_opened()
 
@@ -94,7 +97,10 @@ class Cohort:
         """One row per listed object, as a dask dataframe; the columns that the scan was asked for come last."""
         import dask.dataframe as dd
 
-        return dd.read_parquet([str(path) for path in self.run_folder.parts("files")])
+        parts = self.run_folder.parts("files")
+        if any(isinstance(part, ObjectPath) for part in parts):
+            return dd.from_map(_frame_of, parts)
+        return dd.read_parquet([str(path) for path in parts])
 
     @cached_property
     def series(self) -> pd.DataFrame:
@@ -190,17 +196,22 @@ class Cohort:
         return reductions.spacing(self.run_folder, by)
 
 
-def open_run(path: str | Path) -> Cohort:
+def _frame_of(part: Place) -> pd.DataFrame:
+    frame: pd.DataFrame = read_part(part).to_pandas()
+    return frame
+
+
+def open_run(path: str | Place) -> Cohort:
     """Open a run folder.
 
     Parameters
     ----------
-    path : str or Path
-        OUT of an earlier run.
+    path : str or Place
+        OUT of an earlier run: a folder, or `s3://bucket/prefix`.
 
     Raises
     ------
     OutputError
         If it is no run folder, or one of another format version.
     """
-    return Cohort(Path(path))
+    return Cohort(Path(path) if isinstance(path, str) and not is_url(path) else place_of(path))

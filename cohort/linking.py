@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
+
+from cohort.store import batches_of, read_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +105,7 @@ def masks_of(run: RunFolder) -> Iterator[tuple[Row, list[Row]]]:
 
 
 def _volumes(run: RunFolder, wanted: pc.Expression) -> list[Row]:
-    rows = ds.dataset(run.parts("volumes")).to_table(columns=list(_VOLUME), filter=wanted).to_pylist()
+    rows = [row for batch in batches_of(run.parts("volumes"), _VOLUME, wanted) for row in batch.to_pylist()]
     return sorted(rows, key=lambda row: str(row["volume_id"]))
 
 
@@ -136,12 +137,10 @@ def _key(row: Row, frames: dict[str, str | None], names: dict[str, Any]) -> Any:
 
 def _names(run: RunFolder) -> dict[str, Any]:
     """Return the name that tells what each NIfTI image is of."""
-    import pyarrow.parquet as pq
-
     found = {}
     wanted = [("format", "==", "nifti"), ("role", "==", "image")]
     for part in run.parts("frames"):
-        table = pq.read_table(part, columns=["volume_id", "source", "path_raw"], filters=wanted, partitioning=None)
+        table = read_part(part, columns=["volume_id", "source", "path_raw"], filters=wanted)
         for volume, source, path in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):
             found[volume] = (source, *subject_of(os.fsdecode(path)))
     return found

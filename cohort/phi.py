@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from cohort.errors import MissingStageError
 from cohort.schema import FILES
 from cohort.schema.annex_e import EDITION, action_of, action_of_keyword
+from cohort.store import open_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+    from cohort.places import Place
     from cohort.store import RunFolder
 
     Row = dict[str, Any]
@@ -71,14 +72,12 @@ def review(run: RunFolder) -> Row:
     return {"objects": objects, "all_headers": whole, "edition": EDITION, "attributes": attributes}
 
 
-def _count_part(part: Path, whole: bool, found: Counts, filled: Counter[tuple[str, str]]) -> int:
+def _count_part(part: Place, whole: bool, found: Counts, filled: Counter[tuple[str, str]]) -> int:
     """Add the values of one part of `files`; only a batch of it is in memory."""
-    import pyarrow.parquet as pq
-
     columns = _text_columns()
     names = ["path", *columns, *_NIFTI, _SIDECAR, *([_HEADERS] if whole else [])]
     objects = 0
-    for batch in pq.ParquetFile(part).iter_batches(2000, columns=names):
+    for batch in open_part(part).iter_batches(2000, columns=names):
         rows = {name: batch.column(name).to_pylist() for name in names}
         objects += batch.num_rows
         for path in rows["path"]:

@@ -6,13 +6,13 @@ import errno
 import os
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cohort.cluster import Needs, Step, alone, check_workers, connect, ignore
 from cohort.config import MIB, Config, config_from
 from cohort.errors import OutputError, RunError, SourceError
 from cohort.forecast import Forecast, forecast
+from cohort.places import ObjectPath, place_of, word_of
 from cohort.provenance import LIBRARIES, Journal, versions
 from cohort.sources import ArchiveLimits, glimpses, open_sources
 from cohort.store import RunFolder, inputs_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from cohort.cluster import Progress
     from cohort.config import ScanOptions
+    from cohort.places import Place
     from cohort.sources import ObjectRef, Source
     from cohort.store import Artefact
 
@@ -31,7 +32,7 @@ _NO_RESULT = ("ingest.pixels",)  # how far a run goes, not what it finds
 
 
 def run(
-    sources: Sequence[str], out: str | Path, config: Config | None = None, *,
+    sources: Sequence[str], out: str | Place, config: Config | None = None, *,
     from_file: str | None = None, restart: bool = False, retry_quarantined: bool = False, progress: Progress = ignore,
 ) -> dict[str, Any]:  # fmt: skip
     """Go the whole way: list, scan, assemble, ingest, reduce, check, report.
@@ -40,8 +41,9 @@ def run(
     ----------
     sources : sequence of str
         Folders or files.
-    out : str or Path
-        Run folder; new, empty, or of an earlier run with the same sources and options, which is continued.
+    out : str or Place
+        Run folder, or a prefix in a bucket (`s3://bucket/prefix`);
+        new, empty, or of an earlier run with the same sources and options, which is continued.
     config : Config, optional
         All options.
     from_file : str, optional
@@ -70,7 +72,7 @@ def run(
 
 
 def scan(
-    sources: Sequence[str], out: str | Path, config: Config | None = None, *,
+    sources: Sequence[str], out: str | Place, config: Config | None = None, *,
     from_file: str | None = None, restart: bool = False, progress: Progress = ignore,
 ) -> dict[str, Any]:  # fmt: skip
     """List the sources and read every header; the first stage alone. Parameters as of `run`."""
@@ -80,7 +82,7 @@ def scan(
 
 
 def stage(
-    name: str, out: str | Path, config: Config | None = None, *, progress: Progress = ignore, **options: Any
+    name: str, out: str | Place, config: Config | None = None, *, progress: Progress = ignore, **options: Any
 ) -> dict[str, Any]:
     """Run one stage after `scan` on a run folder.
 
@@ -88,7 +90,7 @@ def stage(
     ----------
     name : str
         assemble, ingest, reduce, check or report.
-    out : str or Path
+    out : str or Place
         The run folder.
     config : Config, optional
         Options; those of the run by default.
@@ -97,7 +99,7 @@ def stage(
     **options
         Further arguments of the stage, such as `from_voxels` of `reduce`.
     """
-    folder = RunFolder(Path(out).absolute())  # workers may be in another folder
+    folder = RunFolder(place_of(out))
     folder.check_opened()
     known = stored_config(folder)
     chosen = config or known
@@ -105,7 +107,7 @@ def stage(
     _refuse_differences(folder, known, chosen, upstream)
     check_options(chosen)
     roots = folder.info().get("sources", [])
-    with _room_needed(), folder.locked(), connect(chosen.cluster, chosen.task_mib(), progress) as client:
+    with _room_needed(folder), folder.locked(), connect(chosen.cluster, chosen.task_mib(), progress) as client:
         check_workers(client, _needs(folder, chosen, roots))
         _mend(folder, progress)
         journal = Journal(folder, chosen)
@@ -123,7 +125,7 @@ def _mend(folder: RunFolder, progress: Progress) -> None:
 
 
 def dry_run(
-    sources: Sequence[str], out: str | Path, config: Config | None = None, *,
+    sources: Sequence[str], out: str | Place, config: Config | None = None, *,
     from_file: str | None = None, restart: bool = False,
 ) -> Forecast:  # fmt: skip
     """Check a call of `run` as far as it goes without a worker, and say what it would do; nothing is written.
@@ -134,7 +136,7 @@ def dry_run(
         If the call cannot be carried out as given.
     """
     chosen = config or Config()
-    folder = RunFolder(Path(out).absolute())
+    folder = RunFolder(place_of(out))
     opened = _check(sources, folder, chosen, from_file)
     if not restart:
         _refuse_another_run(folder, chosen, [source.root for source in opened], from_file is not None)
@@ -164,7 +166,7 @@ def stored_config(folder: RunFolder) -> Config:
 
 def _from_source(
     roots: Sequence[str],
-    out: str | Path,
+    out: str | Place,
     config: Config,
     stages: Sequence[str] | None,
     *,
@@ -173,14 +175,14 @@ def _from_source(
     progress: Progress,
     retry_quarantined: bool = False,
 ) -> dict[str, Any]:
-    folder = RunFolder(Path(out).absolute())
+    folder = RunFolder(place_of(out))
     sources = _check(roots, folder, config, from_file)
     listed = [source.root for source in sources]
     if not restart:
         _refuse_another_run(folder, config, listed, from_file is not None)
     with connect(config.cluster, config.task_mib(), progress) as client:
         check_workers(client, _needs(folder, config, listed))
-        with _room_needed(), folder.locked() as lock:
+        with _room_needed(folder), folder.locked() as lock:
             if not restart:  # another run may have begun meanwhile
                 _refuse_another_run(folder, config, listed, from_file is not None)
             else:
@@ -335,12 +337,16 @@ _STAGES: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 @contextmanager
-def _room_needed() -> Iterator[None]:
+def _room_needed(folder: RunFolder) -> Iterator[None]:
     """Say what to do where OUT cannot be written to: sources are only read, and their errors are rows."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            if isinstance(folder.path, ObjectPath):
+                raise RunError(
+                    f"cannot read or write the results: {word_of(error)}; run the same command again to go on"
+                ) from None
             raise
         reason = os.strerror(error.errno)
         raise RunError(f"cannot write the results: {reason}; make room and run the same command again") from None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -14,7 +15,9 @@ from cohort import pipeline
 from cohort.phantom import PhantomTruth, make_cohort
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from s3_proxy import Proxy
 
 hypothesis.settings.register_profile("cohort", deadline=None)  # a busy machine makes no property false
 hypothesis.settings.load_profile("cohort")
@@ -69,3 +72,48 @@ def cohort_command() -> Callable[..., object]:
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)  # type: ignore[call-overload]
 
     return call
+
+
+# -- buckets -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[int]:
+    """The port of a server that speaks S3."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield server.get_host_and_port()[1]
+    server.stop()
+
+
+@pytest.fixture
+def environment(s3: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials and address of that server in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3}")
+
+
+@pytest.fixture
+def client(s3: int, environment: None) -> Any:
+    """A client of that server, of another library than ours."""
+    import boto3
+
+    return boto3.client("s3", endpoint_url=f"http://127.0.0.1:{s3}", region_name="us-east-1")
+
+
+@pytest.fixture
+def proxied(s3: int, environment: None, monkeypatch: pytest.MonkeyPatch, request: Any) -> Iterator[Proxy]:
+    """A proxy that refuses and cuts as the test's parameter says."""
+    from s3_proxy import Proxy
+
+    proxy = Proxy(s3, *getattr(request, "param", (0.0, 0.0)))
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.server_port}")
+    yield proxy
+    proxy.shutdown()
+    proxy.server_close()

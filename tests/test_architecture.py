@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "cohort"
 # A module imports only from layers above it in this list, or from its own sub-package.
 LAYERS = (
     ("errors", "commands"),
-    ("schema", "config", "geometry", "counting", "findings"),
+    ("schema", "config", "geometry", "counting", "findings", "places"),
     ("sources", "readers", "store", "cluster", "values", "isolation"),
     ("linking",),
     ("headers", "volumes", "ingest", "reductions", "checks", "phantom"),
@@ -32,8 +32,8 @@ OWNERS = {
     "pydicom": ("readers", "phantom"),
     "nibabel": ("readers", "phantom"),
     "isal": ("readers",),
-    "obstore": ("sources",),
-    "boto3": ("sources",),
+    "obstore": ("places", "sources"),
+    "boto3": ("places",),
     "imagecodecs": ("readers",),
     "PIL": ("readers",),
     "distributed": ("cluster",),

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import random
-import threading
-from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from running import config_with
+from s3_proxy import uploaded
 
 import cohort
 from cohort import pipeline
@@ -20,116 +15,13 @@ from cohort.errors import SourceError
 from cohort.sources import ObjectStoreSource, open_source, open_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from s3_proxy import Proxy
 
     from cohort.phantom import PhantomTruth
 
 HEAD = 16 * 1024
-
-
-class Proxy(ThreadingHTTPServer):
-    """Stands before the server: counts bytes, refuses and cuts answers as told, by a seeded generator."""
-
-    def __init__(self, port: int, refuse: float = 0.0, cut: float = 0.0) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.upstream, self.refuse, self.cut = port, refuse, cut
-        self.random, self.lock = random.Random(7), threading.Lock()
-        self.sent: Counter[str] = Counter()
-        self.requests: Counter[str] = Counter()
-        self.refused = self.dropped = 0
-
-    def chance(self, share: float) -> bool:
-        with self.lock:
-            return self.random.random() < share
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Proxy
-
-    def do_GET(self) -> None:
-        self._pass_on("GET")
-
-    def do_HEAD(self) -> None:
-        self._pass_on("HEAD")
-
-    def _pass_on(self, method: str) -> None:
-        server = self.server
-        if server.chance(server.refuse):
-            server.refused += 1
-            self.send_response(503)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        upstream = http.client.HTTPConnection("127.0.0.1", server.upstream)
-        upstream.request(method, self.path, headers=dict(self.headers))
-        answer = upstream.getresponse()
-        body = answer.read()
-        upstream.close()
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in ("connection", "transfer-encoding", "content-length", "date", "server"):
-                self.send_header(name, value)
-        self.send_header("Content-Length", answer.getheader("Content-Length") or str(len(body)))
-        self.end_headers()
-        key = self.path.split("?")[0]
-        server.requests[key] += 1
-        server.sent[key] += len(body)
-        if body and server.chance(server.cut):
-            server.dropped += 1
-            self.wfile.write(body[: len(body) // 2])
-            self.close_connection = True
-            return
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[int]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield server.get_host_and_port()[1]
-    server.stop()
-
-
-@pytest.fixture
-def environment(s3: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3}")
-
-
-@pytest.fixture
-def client(s3: int, environment: None) -> Any:
-    return boto3.client("s3", endpoint_url=f"http://127.0.0.1:{s3}", region_name="us-east-1")
-
-
-@pytest.fixture
-def proxied(s3: int, environment: None, monkeypatch: pytest.MonkeyPatch, request: Any) -> Iterator[Proxy]:
-    """A proxy that refuses and cuts as the test's parameter says."""
-    proxy = Proxy(s3, *getattr(request, "param", (0.0, 0.0)))
-    threading.Thread(target=proxy.serve_forever, daemon=True).start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.server_port}")
-    yield proxy
-    proxy.shutdown()
-    proxy.server_close()
-
-
-def uploaded(client: Any, folder: Path, bucket: str) -> dict[str, int]:
-    """Upload a folder; key -> size."""
-    client.create_bucket(Bucket=bucket)
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            key = path.relative_to(folder).as_posix()
-            client.put_object(Bucket=bucket, Key=f"images/{key}", Body=path.read_bytes())
-            found[key] = path.stat().st_size
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from cohort.checks.tables import distinct_rows, rows_of
 from cohort.cluster import Step, alone, completed, ignore
 from cohort.errors import ConservationError
 from cohort.linking import masks_of
-from cohort.schema import FINDINGS, Status
-from cohort.store import inputs_of, read_partials, table_of
+from cohort.schema import FILES, FINDINGS, Status
+from cohort.store import batches_of, inputs_of, read_part, read_partials, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -105,9 +105,8 @@ def _joined(run: RunFolder, scratch: str) -> Artefact:
     """Put the findings of all checks in order: the worst first."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    parts = [pq.read_table(run.path / _name(scratch, number), partitioning=None) for number in range(len(CHECKS))]
+    parts = [read_part(run.path / _name(scratch, number)) for number in range(len(CHECKS))]
     table = pa.concat_tables(parts)
     ranks = pc.index_in(table["severity"], pa.array(_SEVERITIES))
     keys = [(name, "ascending") for name in ("rank", "code", "subject", "evidence")]
@@ -158,11 +157,12 @@ def _identity(run: RunFolder, options: CheckOptions) -> Iterator[Row]:
 
 def _shared_instances(run: RunFolder) -> list[Row]:
     """Return the images whose SOPInstanceUID is in several series."""
+    import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.dataset as ds
 
     columns = ["series_key", "SOPInstanceUID"]
-    table = ds.dataset(run.parts("files")).to_table(columns=columns, filter=_images("dicom"))
+    batches = batches_of(run.parts("files"), columns, _images("dicom"))
+    table = pa.Table.from_batches(batches, FILES.arrow(columns))
     table = table.filter(pc.fill_null(pc.not_equal(table["SOPInstanceUID"], ""), False))
     repeated = table.group_by("SOPInstanceUID").aggregate([([], "count_all")])  # few, and cheaper than the next
     table = _among(table, repeated.filter(pc.greater(repeated["count_all"], 1))["SOPInstanceUID"])

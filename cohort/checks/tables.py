@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cohort.store import batches_of, read_part
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -29,12 +31,10 @@ def rows_of(run: RunFolder, table: str, columns: Sequence[str], wanted: Any = No
     wanted : pyarrow.compute.Expression, optional
         Which rows.
     """
-    import pyarrow.dataset as ds
-
     parts = run.parts(table)
     if not parts:
         return
-    for batch in ds.dataset(parts).to_batches(columns=list(columns), filter=wanted, batch_size=_BATCH_ROWS):
+    for batch in batches_of(parts, columns, wanted, _BATCH_ROWS):
         yield from batch.to_pylist()
 
 
@@ -46,10 +46,9 @@ def distinct_rows(run: RunFolder, table: str, columns: Sequence[str], wanted: An
     """
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     for part in run.parts(table):
-        found = pq.read_table(part, columns=list(columns), filters=wanted, partitioning=None)
+        found = read_part(part, columns=list(columns), filters=wanted)
         for number, field in enumerate(found.schema):
             if pa.types.is_list(field.type):
                 found = found.set_column(number, field.name, pc.binary_join(found[field.name], "\\"))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cohort.cli.group import command
 from cohort.cli.options import debug_option, json_option, run_folder_argument
 from cohort.cli.talk import say
+
+if TYPE_CHECKING:
+    from cohort.places import Place
 
 
 @command("export")
@@ -18,7 +22,7 @@ from cohort.cli.talk import say
 @click.option("--nifti", required=True, type=click.Path(path_type=Path), metavar="FILE", help="A new .nii or .nii.gz.")
 @json_option
 @debug_option
-def export(out: Path, volume: str, nifti: Path, as_json: bool) -> None:
+def export(out: Place, volume: str, nifti: Path, as_json: bool) -> None:
     """Write one volume as NIfTI."""
     from cohort.cohort import open_run
     from cohort.export import export_nifti

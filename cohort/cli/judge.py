@@ -9,7 +9,7 @@ import click
 from cohort.cli.talk import say
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from cohort.places import Place
 
 _UNMET = 3
 """Exit status of a run that is done, but whose findings meet --fail-on."""
@@ -20,7 +20,7 @@ class Judge:
 
     Parameters
     ----------
-    out : Path
+    out : Place
         The run folder.
     options : dict
         Of the command line.
@@ -31,7 +31,7 @@ class Judge:
         If a condition is none, or the baseline cannot be read.
     """
 
-    def __init__(self, out: Path, options: dict[str, Any]) -> None:
+    def __init__(self, out: Place, options: dict[str, Any]) -> None:
         self._out = out
         self._conditions: tuple[str, ...] = options.pop("fail_on")
         baseline, self._target = options.pop("baseline"), options.pop("write_baseline")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cohort.cli.group import command
-from cohort.cli.options import debug_option, json_option, run_folder_argument
+from cohort.cli.options import PlaceType, debug_option, json_option, run_folder_argument
 from cohort.cli.talk import say
+
+if TYPE_CHECKING:
+    from cohort.places import Place
 
 
 @command("show")
@@ -22,7 +26,7 @@ from cohort.cli.talk import say
 )
 @json_option
 @debug_option
-def show(out: Path, volumes: bool, irregular: bool, modalities: tuple[str, ...], as_json: bool) -> None:
+def show(out: Place, volumes: bool, irregular: bool, modalities: tuple[str, ...], as_json: bool) -> None:
     """Summarise a run."""
     from cohort import summary
     from cohort.cohort import open_run
@@ -36,7 +40,7 @@ def show(out: Path, volumes: bool, irregular: bool, modalities: tuple[str, ...],
     click.echo(json.dumps(found, indent=1, sort_keys=True) if as_json else summary.as_text(found), nl=as_json)
 
 
-def _show_volumes(out: Path, modalities: tuple[str, ...], irregular: bool, as_json: bool) -> None:
+def _show_volumes(out: Place, modalities: tuple[str, ...], irregular: bool, as_json: bool) -> None:
     from cohort import listing
     from cohort.cohort import open_run
 
@@ -50,8 +54,8 @@ def _show_volumes(out: Path, modalities: tuple[str, ...], irregular: bool, as_js
 
 
 @command("compare")
-@click.argument("a", type=click.Path(path_type=Path), metavar="A")
-@click.argument("b", type=click.Path(path_type=Path), metavar="B")
+@click.argument("a", type=PlaceType(), metavar="A")
+@click.argument("b", type=PlaceType(), metavar="B")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page too, which may be shared.")
 @click.option(
     "--min-cell", type=click.IntRange(1), default=5, show_default=True,
@@ -59,7 +63,7 @@ def _show_volumes(out: Path, modalities: tuple[str, ...], irregular: bool, as_js
 )  # fmt: skip
 @json_option
 @debug_option
-def compare(a: Path, b: Path, html: Path | None, min_cell: int, as_json: bool) -> None:
+def compare(a: Place, b: Place, html: Path | None, min_cell: int, as_json: bool) -> None:
     """Compare two runs."""
     from cohort import compare as comparing
 
@@ -77,7 +81,7 @@ def compare(a: Path, b: Path, html: Path | None, min_cell: int, as_json: bool) -
 @click.option("--most", type=click.IntRange(1), default=20, show_default=True, help="Values printed per attribute.")
 @json_option
 @debug_option
-def phi(out: Path, most: int, as_json: bool) -> None:
+def phi(out: Place, most: int, as_json: bool) -> None:
     """List texts of headers."""
     from cohort import phi as texts
     from cohort.store import RunFolder

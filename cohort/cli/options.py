@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from cohort.config import Config, load_config
+from cohort.places import is_url, place_of
 
 config_option = click.option(
     "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",
@@ -43,16 +44,28 @@ restart_option = click.option(
 retry_option = click.option(
     "--retry-quarantined", is_flag=True, help="Try again the volumes whose decoding crashed, hung or ate memory."
 )
+
+
+class PlaceType(click.ParamType[Any]):
+    """A folder, or a prefix in a bucket."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a `Path` or `ObjectPath`; raises OutputError for a URL that names no place."""
+        return place_of(value) if isinstance(value, str) and is_url(value) else Path(value)
+
+
 out_option = click.option(
     "-o",
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PlaceType(),
     metavar="OUT",
-    help="Folder for the results.",
+    help="Folder for the results, or a prefix in a bucket: s3://BUCKET/PREFIX.",
 )
 sources_argument = click.argument("sources", nargs=-1, metavar="SOURCE...")
-run_folder_argument = click.argument("out", type=click.Path(path_type=Path), metavar="OUT")
+run_folder_argument = click.argument("out", type=PlaceType(), metavar="OUT")
 
 
 _SCANNING = ("include", "exclude", "follow_links", "extra_tags", "all_headers")

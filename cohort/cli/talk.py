@@ -10,10 +10,10 @@ import click
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from cohort.cluster import Progress
     from cohort.forecast import Forecast
+    from cohort.places import Place
 
 
 def say(text: str) -> None:
@@ -21,7 +21,7 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def finished(out: Path, info: dict[str, Any], as_json: bool) -> None:
+def finished(out: Place, info: dict[str, Any], as_json: bool) -> None:
     """Print what a whole run found, and where its report is."""
     if as_json:
         click.echo(json.dumps({"out": str(out), "stages": info["stages"]}, indent=1, sort_keys=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +13,7 @@ from cohort.cli.options import debug_option, json_option, run_folder_argument
 from cohort.cli.talk import say
 
 if TYPE_CHECKING:
+    from cohort.places import Place
     from cohort.verify import Problem
 
 _WRONG = 3
@@ -25,7 +25,7 @@ _WRONG = 3
 @click.option("--repair", "mend", is_flag=True, help="Take away what is damaged: `cohort run` makes it again.")
 @json_option
 @debug_option
-def verify(out: Path, deep: bool, mend: bool, as_json: bool) -> None:
+def verify(out: Place, deep: bool, mend: bool, as_json: bool) -> None:
     """Check a run."""
     from cohort import verify as checking
     from cohort.store import RunFolder

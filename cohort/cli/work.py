@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,6 +31,9 @@ from cohort.cli.options import (
 from cohort.cli.talk import counted, finished, foreseen, progress_bar
 from cohort.config import load_config
 
+if TYPE_CHECKING:
+    from cohort.places import Place
+
 
 @command("run")
 @sources_argument
@@ -56,7 +59,7 @@ from cohort.config import load_config
 @computing
 def run(
     sources: tuple[str, ...],
-    out: Path,
+    out: Place,
     config_file: Path | None,
     as_json: bool,
     restart: bool,
@@ -101,7 +104,7 @@ def run(
 @computing
 def scan(
     sources: tuple[str, ...],
-    out: Path,
+    out: Place,
     config_file: Path | None,
     as_json: bool,
     restart: bool,
@@ -118,7 +121,7 @@ def scan(
 
 def _stage(
     name: str,
-    out: Path,
+    out: Place,
     config_file: Path | None,
     as_json: bool,
     options: dict[str, Any],
@@ -148,7 +151,7 @@ def _stage(
 @command("assemble")
 @run_folder_argument
 @computing
-def assemble(out: Path, config_file: Path | None, as_json: bool, **options: Any) -> None:
+def assemble(out: Place, config_file: Path | None, as_json: bool, **options: Any) -> None:
     """Group images to volumes."""
     _stage("assemble", out, config_file, as_json, options)
 
@@ -157,7 +160,7 @@ def assemble(out: Path, config_file: Path | None, as_json: bool, **options: Any)
 @run_folder_argument
 @retry_option
 @computing
-def ingest(out: Path, config_file: Path | None, as_json: bool, retry_quarantined: bool, **options: Any) -> None:
+def ingest(out: Place, config_file: Path | None, as_json: bool, retry_quarantined: bool, **options: Any) -> None:
     """Write pixels to Zarr."""
     _stage("ingest", out, config_file, as_json, options, retry_quarantined=retry_quarantined)
 
@@ -195,7 +198,7 @@ def ingest(out: Path, config_file: Path | None, as_json: bool, retry_quarantined
     help="Count what images hold under the labels of the masks on their grid too: per label a histogram and its mL.",
 )
 @computing
-def reduce(out: Path, config_file: Path | None, as_json: bool, from_voxels: bool, **options: Any) -> None:
+def reduce(out: Place, config_file: Path | None, as_json: bool, from_voxels: bool, **options: Any) -> None:
     """Merge counts."""
     _stage("reduce", out, config_file, as_json, options, from_voxels=from_voxels)
 
@@ -210,7 +213,7 @@ def reduce(out: Path, config_file: Path | None, as_json: bool, from_voxels: bool
 )
 @judging
 @computing
-def check(out: Path, config_file: Path | None, as_json: bool, form: str | None, **options: Any) -> None:
+def check(out: Place, config_file: Path | None, as_json: bool, form: str | None, **options: Any) -> None:
     """Look for findings."""
     if form is not None and as_json:
         raise click.UsageError("--json prints counts, --format prints findings; choose one, e.g. --format json")
@@ -231,7 +234,7 @@ def check(out: Path, config_file: Path | None, as_json: bool, form: str | None, 
 @thumbnails_option
 @computing
 def report(
-    out: Path, config_file: Path | None, as_json: bool, card: str | None, min_cell: int | None, **options: Any
+    out: Place, config_file: Path | None, as_json: bool, card: str | None, min_cell: int | None, **options: Any
 ) -> None:
     """Write the report."""
     if card is not None and as_json:

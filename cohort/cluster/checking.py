@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from cohort.config import MIB
 from cohort.errors import OutputError, SchedulerError
+from cohort.places import ObjectPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from distributed import Client
+
+    from cohort.places import Place
 
 _PROBE_SECONDS = 5.0  # for which a shared folder may hide a new file: NFS remembers what a folder held
 
@@ -31,7 +34,7 @@ class Needs:
         Gives the versions that shape a result, `cohort` among them; must be the same on a worker as here.
     task_mib : int
         Memory that one task may need.
-    out : Path
+    out : Place
         The run folder, or where it will be.
     glimpses : callable
         Gives a glimpse of every source; must be the same on a worker as here.
@@ -39,7 +42,7 @@ class Needs:
 
     versions: Callable[[], Mapping[str, str]]
     task_mib: int
-    out: Path
+    out: Place
     glimpses: Callable[[], Mapping[str, int | None]]
 
 
@@ -126,8 +129,11 @@ def _answers(client: Client, function: Callable[[], Any]) -> Mapping[str, Any]:
 # -- OUT ---------------------------------------------------------------------------------------------------
 
 
-def _check_out(client: Client, out: Path) -> None:
+def _check_out(client: Client, out: Place) -> None:
     """Put a file where OUT is or will be, and let every worker read it and write one beside it."""
+    if isinstance(out, ObjectPath):
+        _check_bucket(client, out)
+        return
     base = next(path for path in (out, *out.absolute().parents) if path.is_dir())
     probe = base / f".cohort-probe-{os.urandom(8).hex()}"
     try:
@@ -145,6 +151,33 @@ def _check_out(client: Client, out: Path) -> None:
         for path in [*probe.iterdir()]:
             path.unlink(missing_ok=True)
         probe.rmdir()
+
+
+def _check_bucket(client: Client, out: ObjectPath) -> None:
+    probe = out / f".cohort-probe-{os.urandom(8).hex()}"
+    try:
+        (probe / "here").write_text("")
+    except OSError as error:
+        raise OutputError(f"cannot write to {out}: {error.strerror}; name another OUT with -o") from None
+    try:
+        for worker, fault in _answers(client, partial(_fault_in_bucket, probe)).items():
+            if fault is not None:
+                raise SchedulerError(
+                    f"worker {worker} {fault} {out}; the credentials must be in the environment of the workers too"
+                )
+    finally:
+        probe.remove_tree()
+
+
+def _fault_in_bucket(probe: ObjectPath) -> str | None:
+    """Run on a worker: return what is wrong with the bucket of the probe, None where nothing is."""
+    try:
+        if not (probe / "here").is_file():
+            return "does not see"
+        (probe / os.urandom(8).hex()).write_text("")
+    except (OSError, ImportError):
+        return "cannot write to"
+    return None
 
 
 def _fault_of(probe: str) -> str | None:

@@ -13,15 +13,17 @@ from cohort.errors import OutputError, RunError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cohort.places import Place
+
 __all__ = ["as_text", "check_page", "compare", "render", "write_page"]
 
 
-def compare(a: Path, b: Path) -> dict[str, Any]:
+def compare(a: Place, b: Place) -> dict[str, Any]:
     """Compare two runs.
 
     Parameters
     ----------
-    a, b : Path
+    a, b : Place
         Run folders whose volumes are assembled. Of intensities and pixels only those are compared that both read.
 
     Returns

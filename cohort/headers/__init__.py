@@ -16,7 +16,7 @@ from cohort.headers.changes import Changes, changes
 from cohort.headers.listing import Before, shards_of, write_shard
 from cohort.headers.reading import parse_shard
 from cohort.schema import FILES, Status
-from cohort.store import Artefact, inputs_of
+from cohort.store import Artefact, inputs_of, read_part
 
 __all__ = ["Changes", "changes", "scan"]
 
@@ -103,17 +103,15 @@ def _read_partition(
 
 def _read_shard(run: RunFolder, number: int, manifest_name: str, config: Config) -> tuple[Artefact, dict[str, Any]]:
     """Read one shard of the manifest and write its part of `files/`, unless an earlier run did."""
-    import pyarrow.parquet as pq
-
     from cohort.readers import asked_columns
 
     inputs = inputs_of(manifest_name, config.as_dict()["scan"], dict(config.modality))
     name = run.part_name("files", number, inputs)
     artefact = run.existing_part(name)
     if artefact is not None:
-        table = pq.read_table(run.path / name, columns=["size", "status", "reason", "format", "is_image"])
+        table = read_part(run.path / name, columns=["size", "status", "reason", "format", "is_image"])
         return artefact, _counts(table)
-    objects = pq.read_table(run.path / manifest_name)
+    objects = read_part(run.path / manifest_name)
     files = FILES.with_columns(asked_columns(config.scan))
     counts: list[dict[str, Any]] = []
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cohort.headers.listing import Before
-from cohort.store import inputs_of
+from cohort.store import inputs_of, read_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -62,13 +62,12 @@ def _listed(sources: Sequence[Source], before: Before) -> Iterator[Entry]:
 
 def _in_manifest(run: RunFolder) -> Iterator[Entry]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     if run.record("scan") is None:
         return
     names = ["source", "path_raw", "size", "modified", "problem"]
     for part in run.parts("manifest"):
-        table = pq.read_table(part, columns=names, partitioning=None)
+        table = read_part(part, columns=names)
         table = table.set_column(3, "modified", table["modified"].cast(pa.int64()))
         yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
 

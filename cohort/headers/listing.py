@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cohort.cluster import Step
 from cohort.schema import MANIFEST
 from cohort.sources import INSIDE, ObjectRef, printable
-from cohort.store import Artefact
+from cohort.store import Artefact, read_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,11 +71,9 @@ class Before:
     @cached_property
     def _archives(self) -> dict[tuple[str, bytes], tuple[int, int]]:
         """Root and path of every archive -> its part and row."""
-        import pyarrow.parquet as pq
-
         found = {}
         for number, part in enumerate(self._parts):
-            table = pq.read_table(part, columns=["source", "path_raw", "problem"], partitioning=None)
+            table = read_part(part, columns=["source", "path_raw", "problem"])
             for row, problem in enumerate(table["problem"].to_pylist()):
                 if (
                     problem is not None
@@ -88,11 +86,10 @@ class Before:
     def _rows(self, root: str, archive: bytes, number: int, row: int) -> Iterator[ObjectRef]:
         """Yield the row of an archive and those of its members, which follow it."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         names = ["source", "path_raw", "size", "modified", "problem"]
         for part in self._parts[number:]:
-            table = pq.read_table(part, columns=names, partitioning=None).slice(row)
+            table = read_part(part, columns=names).slice(row)
             table = table.set_column(3, "modified", table["modified"].cast(pa.int64()))
             for source, path, *rest in zip(*(column.to_pylist() for column in table.columns), strict=True):
                 if source != root or not (path == archive or path.startswith(archive + INSIDE)):

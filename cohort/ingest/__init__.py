@@ -23,7 +23,7 @@ from cohort.ingest.writing import write_volume
 from cohort.isolation import close_idle
 from cohort.readers import without_warnings
 from cohort.schema import OUTCOMES, PARTIALS, VOLUMES, Status
-from cohort.store import inputs_of, table_of
+from cohort.store import inputs_of, open_part, read_part, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -92,10 +92,8 @@ def ingest(
 
 def _batches(run: RunFolder, config: Config) -> Iterator[Batch]:
     """Cut the volumes of every bucket into batches of about `batch_mib` of pixels; depends on the volumes alone."""
-    import pyarrow.parquet as pq
-
     names = ["rows", "columns", "slices", "timepoints", "channels", "stored_dtype"]
-    file = pq.ParquetFile(run.parts("volumes")[0])
+    file = open_part(run.parts("volumes")[0])
     number = 0
     for bucket in range(file.num_row_groups):
         rows = file.read_row_group(bucket, columns=names).to_pylist()
@@ -149,13 +147,11 @@ def _ingest_batch(
     batch: Batch, run: RunFolder, inputs: str, config: Config, retry: bool
 ) -> tuple[int, Artefact, Artefact, Row]:
     """Ingest the volumes of one batch, unless an earlier run did: the name of the part tells."""
-    import pyarrow.parquet as pq
-
     number = batch[0]
     names = [run.part_name(table, number, [inputs, batch]) for table in ("outcomes", "partials")]
     before = [run.existing_part(name) for name in names]
     if before[0] is not None and before[1] is not None:
-        outcomes = pq.read_table(run.path / names[0]).to_pylist()
+        outcomes = read_part(run.path / names[0]).to_pylist()
         if not (retry and any(outcome["status"] == Status.QUARANTINED for outcome in outcomes)):
             return number, before[0], before[1], _counts(outcomes, 0, 0)
         (run.path / names[0]).unlink()  # first: the two parts must tell of the same attempt
@@ -182,13 +178,11 @@ def _ingest_batch(
 
 def _volumes_of(run: RunFolder, batch: Batch) -> Iterator[tuple[Row, list[Row]]]:
     """Yield the volumes of a batch with their frames, in order of time and place."""
-    import pyarrow.parquet as pq
-
     _, bucket, first, last = batch
-    volumes = pq.ParquetFile(run.parts("volumes")[0]).read_row_group(bucket).slice(first, last - first).to_pylist()
+    volumes = open_part(run.parts("volumes")[0]).read_row_group(bucket).slice(first, last - first).to_pylist()
     part = run.parts("frames")[bucket]
     wanted = [volume["volume_id"] for volume in volumes]
-    table = pq.read_table(part, filters=[("volume_id", "in", wanted), ("role", "==", "image")], partitioning=None)
+    table = read_part(part, filters=[("volume_id", "in", wanted), ("role", "==", "image")])
     frames: dict[str, list[Row]] = {name: [] for name in wanted}
     for row in table.to_pylist():
         frames[row["volume_id"]].append(row)
@@ -236,11 +230,10 @@ def _ingest_volume(
 def _enter_outcomes(run: RunFolder, outcomes: list[Artefact]) -> Artefact:
     """Enter in `volumes.parquet` what became of each volume; rows and their order stay as they are."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     layout = VOLUMES.arrow()
     entered = [name for name in OUTCOMES.names if name != "volume_id"]
-    file = pq.ParquetFile(run.parts("volumes")[0])
+    file = open_part(run.parts("volumes")[0])
     parts = iter(outcomes)
 
     def buckets() -> Iterator[pa.Table]:
@@ -248,7 +241,7 @@ def _enter_outcomes(run: RunFolder, outcomes: list[Artefact]) -> Artefact:
             table = file.read_row_group(bucket)
             found: list[pa.Table] = []
             while sum(part.num_rows for part in found) < table.num_rows:
-                found.append(pq.read_table(run.path / next(parts).path, partitioning=None))
+                found.append(read_part(run.path / next(parts).path))
             joined = pa.concat_tables(found) if found else OUTCOMES.arrow().empty_table()
             if joined["volume_id"].to_pylist() != table["volume_id"].to_pylist():
                 raise ConservationError("volumes and their outcomes do not match; please report this")

@@ -23,17 +23,17 @@ from cohort.reductions.labels import label_statistics
 from cohort.reductions.spacing import spacing_columns, spacing_counts
 from cohort.reductions.voxels import count_array, count_volume
 from cohort.schema import PARTIALS, PERCENTILES, SPACING, STATISTICS
-from cohort.store import inputs_of, read_partials, table_of
+from cohort.store import inputs_of, read_part, read_partials, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     import pandas as pd
 
     from cohort import counting
     from cohort.cluster import Progress
     from cohort.config import Config, ReduceOptions
+    from cohort.places import Place
     from cohort.store import Artefact, RunFolder
 
 __all__ = ["check_groupings", "count_array", "histogram", "pooled_counts", "reduce", "spacing", "views_of"]
@@ -92,10 +92,9 @@ def _spacing_table(run: RunFolder) -> Any:
 
 
 def _volume_statistics(
-    run: RunFolder, scratch: str, parts: list[Path], progress: Progress
+    run: RunFolder, scratch: str, parts: list[Place], progress: Progress
 ) -> tuple[Artefact, dict[str, Any]]:
     import dask.bag
-    import pyarrow.parquet as pq
 
     done: dict[int, tuple[str, int, int]] = {}
     progress(Step("reduce", 0, len(parts), "parts"))
@@ -106,13 +105,13 @@ def _volume_statistics(
         ):
             done[number] = (name, volumes, values)
             progress(Step("reduce", len(done), len(parts), "parts"))
-    tables = (pq.read_table(run.path / done[number][0], partitioning=None) for number in sorted(done))
+    tables = (read_part(run.path / done[number][0]) for number in sorted(done))
     artefact = run.write_tables("statistics/volumes.parquet", STATISTICS.arrow(), tables)
     counts = {"volumes": sum(v for _, v, _ in done.values()), "values": sum(n for *_, n in done.values())}
     return artefact, counts
 
 
-def _summarise(parts: Iterable[tuple[int, Path]], *, run: RunFolder, scratch: str) -> list[tuple[int, str, int, int]]:
+def _summarise(parts: Iterable[tuple[int, Place]], *, run: RunFolder, scratch: str) -> list[tuple[int, str, int, int]]:
     from cohort import counting
 
     results = []
@@ -132,7 +131,7 @@ def _summarise(parts: Iterable[tuple[int, Path]], *, run: RunFolder, scratch: st
     return results
 
 
-def _recounted(run: RunFolder, scratch: str, parts: list[Path], progress: Progress) -> list[Path]:
+def _recounted(run: RunFolder, scratch: str, parts: list[Place], progress: Progress) -> list[Place]:
     """Count every volume from Zarr and return parts of partials in the order of the first pass."""
     import dask.bag
 
@@ -149,7 +148,7 @@ def _recounted(run: RunFolder, scratch: str, parts: list[Path], progress: Progre
     return [run.path / names[number] for number in sorted(names)]
 
 
-def _recount(parts: Iterable[tuple[int, Path, int]], *, run: RunFolder, scratch: str) -> list[tuple[int, str]]:
+def _recount(parts: Iterable[tuple[int, Place, int]], *, run: RunFolder, scratch: str) -> list[tuple[int, str]]:
     results = []
     for number, path, bucket in parts:
         known = list(read_partials(path))
@@ -187,7 +186,7 @@ def _groupings(options: ReduceOptions) -> list[str]:
 
 
 def _group_statistics(
-    run: RunFolder, options: ReduceOptions, parts: list[Path], of_labels: dict[str, Grouped]
+    run: RunFolder, options: ReduceOptions, parts: list[Place], of_labels: dict[str, Grouped]
 ) -> list[Artefact]:
     import pyarrow as pa
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from cohort.errors import ConfigError
 from cohort.reductions.tree import reduce_parts
 from cohort.schema import FILES, SERIES, VOLUMES
+from cohort.store import footer_of, open_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
+    from cohort.places import Place
     from cohort.store import RunFolder
 
 Headers = dict[str, dict[str, Any]]
@@ -41,12 +42,11 @@ def buckets_of(run: RunFolder) -> list[int]:
     all volumes, which would cost the square of the cohort.
     """
     import numpy as np
-    import pyarrow.parquet as pq
 
     (path,) = run.parts("volumes")
-    footer = pq.read_metadata(path)
+    footer = footer_of(path)
     ends = np.cumsum([footer.row_group(i).num_rows for i in range(footer.num_row_groups)])
-    rows = [pq.read_metadata(part).num_rows for part in run.parts("outcomes")]
+    rows = [footer_of(part).num_rows for part in run.parts("outcomes")]
     starts = np.cumsum([0, *rows])[: len(rows)]
     found: list[int] = np.searchsorted(ends, starts, side="right").tolist()
     return found
@@ -102,11 +102,10 @@ def header_values(run: RunFolder, by: Sequence[str]) -> Headers:
     return found
 
 
-def _count_values(part: Path, *, names: tuple[str, ...]) -> ValueCounts:
-    import pyarrow.parquet as pq
+def _count_values(part: Place, *, names: tuple[str, ...]) -> ValueCounts:
 
     found: ValueCounts = defaultdict(Counter)
-    table = pq.ParquetFile(part).read(columns=["series_key", *names])
+    table = open_part(part).read(columns=["series_key", *names])
     keys = table["series_key"].to_pylist()
     for name in names:
         for key, value in zip(keys, table[name].to_pylist(), strict=True):

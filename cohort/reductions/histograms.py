@@ -15,18 +15,18 @@ from cohort.store import read_partials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from cohort.places import Place
     from cohort.store import RunFolder
 
 Row = dict[str, Any]
 GroupKey = tuple[tuple[str, ...], int, str, str, str]
 """Values of the grouping attributes, channel, unit, kind, view: what may be pooled."""
 Grouped = dict[GroupKey, counting.Counts]
-Part = tuple["Path", int, Headers]
+Part = tuple["Place", int, Headers]
 """A part of the partials, its bucket, and what headers say of its series."""
 
 
@@ -42,7 +42,7 @@ _NORMALISED_MODALITY, _NORMALISED_UNIT = "MR", "arbitrary"  # values of which co
 def grouped_counts(
     run: RunFolder,
     by: Sequence[str],
-    parts: list[Path] | None = None,
+    parts: list[Place] | None = None,
     views: Sequence[counting.View] = (EVERYTHING,),
 ) -> Grouped:
     """Merge the partials of all volumes per group.
@@ -53,7 +53,7 @@ def grouped_counts(
         The run.
     by : sequence of str
         Grouping attributes.
-    parts : list of Path, optional
+    parts : list of Place, optional
         Parts of partials to merge; those of the run by default.
     views : sequence of View
         What is looked at: all values, or views of them.
@@ -66,7 +66,7 @@ def grouped_counts(
     return dict(sorted(merged.items()))
 
 
-def _with_headers(run: RunFolder, by: Sequence[str], paths: list[Path]) -> list[Part]:
+def _with_headers(run: RunFolder, by: Sequence[str], paths: list[Place]) -> list[Part]:
     """Give each part its bucket and the headers of its own series that grouping needs; most often none."""
     of_files, buckets = header_values(run, by), buckets_of(run)
     if not of_files:

@@ -14,7 +14,7 @@ from cohort.reductions.histograms import Grouped, merge_grouped
 from cohort.reductions.tree import reduce_parts
 from cohort.reductions.voxels import frame_padding
 from cohort.schema import LABELS
-from cohort.store import table_of
+from cohort.store import open_part, read_part, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,8 +49,6 @@ def label_statistics(run: RunFolder, groupings: Sequence[str], scratch: str) -> 
     tuple
         The table, and per grouping the counts, whose view is `label N`.
     """
-    import pyarrow.parquet as pq
-
     links = list(links_of(run))
     segments = _segments(run, links)
     images = sorted({link.image["volume_id"] for link in links if link.image is not None})
@@ -64,7 +62,7 @@ def label_statistics(run: RunFolder, groupings: Sequence[str], scratch: str) -> 
         load = partial(_count_part, run=run, groupings=tuple(groupings), scratch=scratch)
         counted = reduce_parts(load, _merge, parts)
     names = [_part_name(scratch, number) for number, _ in parts]
-    tables = (pq.read_table(run.path / name, partitioning=None) for name in names)
+    tables = (read_part(run.path / name) for name in names)
     return run.write_tables("statistics/labels.parquet", LABELS.arrow(), tables), counted
 
 
@@ -85,8 +83,6 @@ def _segments(run: RunFolder, links: list[Link]) -> Segments:
 
     Mostly it is one: segments at the same places are volumes of their own. Those that do not overlap may be one volume.
     """
-    import pyarrow.parquet as pq
-
     masks = [link.mask["volume_id"] for link in links if link.mask["stored_dtype"] == "uint1"]
     if not masks:
         return {}
@@ -94,14 +90,14 @@ def _segments(run: RunFolder, links: list[Link]) -> Segments:
     wanted = [("volume_id", "in", masks), ("role", "==", "image")]
     names = ["source", "path_raw", "volume_id", "slice", "frame"]
     for part in run.parts("frames"):
-        table = pq.read_table(part, columns=names, filters=wanted, partitioning=None)
+        table = read_part(part, columns=names, filters=wanted)
         for source, path, *place in zip(*(table[name].to_pylist() for name in names), strict=True):
             volume, number, frame = place
             shown.setdefault((source, path), []).append((volume, number, frame or 0))
     found: dict[str, dict[int, int]] = {}
     columns = ["source", "path_raw", "frame_ReferencedSegmentNumber"]
     for part in run.parts("files"):
-        table = pq.ParquetFile(part).read(columns=columns).drop_null()
+        table = open_part(part).read(columns=columns).drop_null()
         for source, path, numbers in zip(*(table[name].to_pylist() for name in columns), strict=True):
             for volume, number, frame in shown.get((source, path), ()):
                 if frame < len(numbers):

@@ -10,6 +10,7 @@ import numpy as np
 
 from cohort.reductions.grouping import Headers, groups_of, header_values
 from cohort.reductions.tree import reduce_parts
+from cohort.store import open_part, read_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,12 +31,10 @@ SpacingCounts = Counter[tuple[tuple[str, ...], str, float]]
 
 def spacing_counts(run: RunFolder, by: Sequence[str]) -> SpacingCounts:
     """Count the spacings of all volumes per group, as a reduction over the buckets of the volume table."""
-    import pyarrow.parquet as pq
-
-    buckets = pq.ParquetFile(run.parts("volumes")[0]).num_row_groups
+    buckets = open_part(run.parts("volumes")[0]).num_row_groups
     if buckets == 0:
         return Counter()
-    of_files, series = header_values(run, by), pq.ParquetFile(run.parts("series")[0])
+    of_files, series = header_values(run, by), open_part(run.parts("series")[0])
     parts: list[tuple[int, Headers]] = []
     for bucket in range(buckets):  # the same row group of both tables; each is given the headers of its own series
         keys = series.read_row_group(bucket, columns=["series_key"])["series_key"].to_pylist() if of_files else ()
@@ -44,13 +43,10 @@ def spacing_counts(run: RunFolder, by: Sequence[str]) -> SpacingCounts:
 
 
 def _load(part: tuple[int, Headers], *, run: RunFolder, by: tuple[str, ...]) -> SpacingCounts:
-    import pyarrow.parquet as pq
 
     bucket, of_files = part
     names = ["volume_id", "format", "slices", "spacing_slice_mm", *AXES.values()]
-    rows = (
-        pq.ParquetFile(run.parts("volumes")[0]).read_row_group(bucket, columns=list(dict.fromkeys(names))).to_pylist()
-    )
+    rows = open_part(run.parts("volumes")[0]).read_row_group(bucket, columns=list(dict.fromkeys(names))).to_pylist()
     groups = groups_of(run, by, [row["volume_id"] for row in rows], of_files, bucket) if rows else {}
     found: SpacingCounts = Counter()
     for row in rows:
@@ -67,14 +63,9 @@ def _load(part: tuple[int, Headers], *, run: RunFolder, by: tuple[str, ...]) -> 
 
 def _gaps(run: RunFolder, bucket: int) -> list[tuple[str, float, int]]:
     """Return the gaps between neighbouring slices of the first time point of each DICOM volume."""
-    import pyarrow.parquet as pq
-
     wanted = [("role", "==", "image"), ("timepoint", "==", 0)]
-    table = pq.read_table(
-        run.parts("frames")[bucket],
-        columns=["volume_id", "slice", "position_mm"],
-        filters=wanted,
-        partitioning=None,
+    table = read_part(
+        run.parts("frames")[bucket], columns=["volume_id", "slice", "position_mm"], filters=wanted
     ).drop_null()
     positions: dict[str, list[tuple[int, float]]] = {}
     for volume, place, position in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):

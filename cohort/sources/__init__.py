@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cohort.errors import SourceError
+from cohort.places import ObjectPath
 from cohort.sources.base import INSIDE, Known, ObjectRef, Source, exact, printable
 from cohort.sources.filelist import FileListSource
 from cohort.sources.limits import ArchiveLimits
@@ -17,6 +18,8 @@ from cohort.sources.objectstore import ObjectStoreSource, nested
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import BinaryIO
+
+    from cohort.places import Place
 
 __all__ = [
     "INSIDE",
@@ -39,7 +42,7 @@ __all__ = [
 def open_sources(
     roots: Sequence[str],
     *,
-    skip: Path | None = None,
+    skip: Place | None = None,
     follow_links: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
@@ -56,7 +59,7 @@ def open_sources(
     if not roots and from_file is None:
         raise SourceError("no source given; name at least one folder or file")
     options: dict[str, Any] = {
-        "skip": skip,
+        "skip": skip if isinstance(skip, Path) else None,
         "follow_links": follow_links,
         "include": include,
         "exclude": exclude,
@@ -65,7 +68,8 @@ def open_sources(
     if from_file is not None:
         return [_listed(from_file, roots, options)]
     paths = [Path(root) for root in roots if "://" not in root]
-    sources: list[Source] = [_opened(root, options) for root in roots]
+    bucket = skip if isinstance(skip, ObjectPath) else None
+    sources: list[Source] = [_opened(root, options, bucket) for root in roots]
     urls = [source.root for source in sources if isinstance(source, ObjectStoreSource)]
     if pair := overlapping(paths) or nested(urls):
         raise SourceError(f"{pair[1]} and {pair[0]} overlap, so files would count twice; name only one of them")
@@ -81,9 +85,9 @@ def _listed(from_file: str, roots: Sequence[str], options: dict[str, Any]) -> So
     return FileListSource(from_file, Path(roots[0]) if roots else None, **options)
 
 
-def _opened(root: str, options: dict[str, Any]) -> Source:
+def _opened(root: str, options: dict[str, Any], skip: ObjectPath | None) -> Source:
     if "://" in root:
-        return ObjectStoreSource(root, include=options["include"], exclude=options["exclude"])
+        return ObjectStoreSource(root, include=options["include"], exclude=options["exclude"], skip=skip)
     return LocalSource(Path(root), **options)
 
 

@@ -13,21 +13,20 @@ import errno
 import io
 import os
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from cohort.errors import SourceError
+from cohort.places import SCHEMES, as_os_error, store_of, word_of
 from cohort.sources.base import ObjectRef, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
+    from cohort.places import ObjectPath
     from cohort.sources.base import Known
-
-SCHEMES = ("s3", "gs", "az")
 
 _FIRST = 16 * 1024  # covers most headers with one request
 _LARGEST = 8 << 20  # of one request, when an object is read on and on
@@ -35,11 +34,6 @@ _GROWTH = 4  # each further request in a row asks for so many times more
 _PAGE = 1000  # objects of one listing request: the most that S3 gives
 _AT_ONCE = 32  # requests under way: a header is little against the time of a request
 _ATTEMPTS = 4  # of one range, each with the retries of the client
-_RETRIES: dict[str, Any] = {
-    "max_retries": 8,
-    "retry_timeout": timedelta(seconds=60),
-    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
-}
 
 
 class ObjectStoreSource:
@@ -51,6 +45,8 @@ class ObjectStoreSource:
         `s3://bucket/prefix`, `gs://...` or `az://container/prefix`.
     include, exclude : sequence of str
         Globs on the key below the prefix; `*` matches `/` too.
+    skip : ObjectPath, optional
+        A run folder: what is below it is no source.
 
     Raises
     ------
@@ -58,7 +54,14 @@ class ObjectStoreSource:
         If the scheme is not known, the URL names no bucket, or the client of object stores is not installed.
     """
 
-    def __init__(self, url: str, *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        skip: ObjectPath | None = None,
+    ) -> None:
         scheme, _, place = url.partition("://")
         if scheme not in SCHEMES:
             known = ", ".join(f"{name}://" for name in SCHEMES)
@@ -71,6 +74,8 @@ class ObjectStoreSource:
             raise SourceError(f"source {url}: reading buckets needs an extra: pip install 'cohort[s3]'") from None
         self._url = url.rstrip("/")
         self._include, self._exclude = tuple(include), tuple(exclude)
+        inside = skip is not None and str(skip).startswith(f"{self._url}/")
+        self._skipped = f"{str(skip)[len(self._url) + 1 :]}/".encode() if inside else None
 
     @property
     def root(self) -> str:
@@ -79,12 +84,7 @@ class ObjectStoreSource:
 
     @cached_property
     def _store(self) -> Any:
-        from obstore.store import from_url
-
-        options: dict[str, Any] = {"retry_config": _RETRIES}
-        if self._url.startswith("s3://"):
-            options |= _profile()
-        return from_url(self._url, **options)
+        return store_of(self._url)
 
     @cached_property
     def _requests(self) -> ThreadPoolExecutor:
@@ -111,10 +111,12 @@ class ObjectStoreSource:
                         yield ObjectRef(path, found["size"], modified)
         except Exception as error:  # the client's own errors, and OSError
             raise SourceError(
-                f"cannot list {self._url}: {_word(error)}; check its name and the credentials of the environment"
+                f"cannot list {self._url}: {word_of(error)}; check its name and the credentials of the environment"
             ) from None
 
     def _wanted(self, path: bytes) -> bool:
+        if self._skipped is not None and path.startswith(self._skipped):
+            return False
         text = printable(path)
         included = not self._include or any(fnmatchcase(text, glob) for glob in self._include)
         return included and not any(fnmatchcase(text, glob) for glob in self._exclude)
@@ -200,7 +202,7 @@ class _Ranged(io.RawIOBase):
         try:
             return self._store.head(self._key)
         except Exception as error:
-            raise _as_os_error(error) from None
+            raise as_os_error(error) from None
 
     def _answer(
         self, start: int, stop: int, etag: str | None, attempts: int = _ATTEMPTS
@@ -214,43 +216,10 @@ class _Ranged(io.RawIOBase):
                 found = self._store.get(self._key, options=options)
                 return bytes(found.bytes()), found.meta["size"], found.meta["e_tag"]
             except Exception as error:
-                failure = _as_os_error(error)
+                failure = as_os_error(error)
                 if left == 0 or failure.errno != errno.EIO:
                     raise failure from None
         raise AssertionError
-
-
-def _as_os_error(error: Exception) -> OSError:
-    """Return what the client says as an error of the system; never its message, which holds the key."""
-    number = _NUMBERS.get(type(error).__name__, errno.EIO)
-    return OSError(number, os.strerror(number))
-
-
-_NUMBERS = {
-    "NotFoundError": errno.ENOENT,
-    "FileNotFoundError": errno.ENOENT,
-    "PermissionDeniedError": errno.EACCES,
-    "UnauthenticatedError": errno.EACCES,
-    "PreconditionError": errno.ESTALE,
-}
-
-
-def _word(error: Exception) -> str:
-    words = {errno.ENOENT: "there is no such bucket", errno.EACCES: "access is denied"}
-    return words.get(_as_os_error(error).errno or 0, "the store does not answer as it should")
-
-
-def _profile() -> dict[str, Any]:
-    """Take credentials from a profile or a role by boto3, where it is installed and the environment holds no keys."""
-    if {"AWS_ACCESS_KEY_ID", "AWS_SKIP_SIGNATURE"} & os.environ.keys():
-        return {}
-    try:
-        import boto3
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError:
-        return {}
-    session = boto3.Session()
-    return {"credential_provider": Boto3CredentialProvider(session)} if session.get_credentials() else {}
 
 
 def nested(urls: Sequence[str]) -> tuple[str, str] | None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from cohort.places import Place
+
 TEMPORARY = ".tmp-"
 """Prefix of what is not yet committed; swept at the start of a run."""
 
@@ -53,7 +55,7 @@ def inputs_of(*values: Any) -> str:
     return digest([schema.FORMAT_VERSION, schema.VERSION, *values])
 
 
-def digest_of_file(path: Path) -> str:
+def digest_of_file(path: Place) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,23 +8,25 @@ Nothing that no record lists is ever read.
 from __future__ import annotations
 
 import json
-import os
-import shutil
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cohort import schema
 from cohort.errors import FormatError, MissingStageError, OutputError
-from cohort.store.artefacts import TEMPORARY, Artefact, digest
-from cohort.store.pending import PendingVolume
-from cohort.store.seals import is_damaged, is_whole, sealed
-from cohort.store.writing import OURS, Folder
+from cohort.places import ObjectPath, children_of, word_of
+from cohort.store.artefacts import Artefact, digest
+from cohort.store.images import ImageFolder
+from cohort.store.parts import footer_of, open_part, read_part
+from cohort.store.seals import is_damaged, sealed
+from cohort.store.writing import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
-    import zarr
+
+    from cohort.places import Place
 
 STAGES = ("scan", "assemble", "ingest", "reduce", "check", "report")
 
@@ -44,19 +46,17 @@ _PLACES: dict[str, tuple[str, str]] = {
     "findings": ("findings.parquet", "check"),
 }
 
-_GROUP = json.dumps({"attributes": {}, "zarr_format": 3, "node_type": "group"}, indent=2)
-
 _PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
 # A fifth larger than by zstd, and written in two thirds of the time (a tenth of the scan's for `files`).
 _PLAIN = {"compression": "lz4", "compression_level": None, "use_dictionary": False, "write_statistics": False}
 
 
-class RunFolder(Folder):
-    """The folder of one run.
+class RunFolder(ImageFolder):
+    """The folder of one run, or its prefix in a bucket.
 
     Parameters
     ----------
-    path : Path
+    path : Place
         OUT. Nothing is created until the first write.
     """
 
@@ -64,17 +64,31 @@ class RunFolder(Folder):
 
     def check_usable(self) -> None:
         """Raise OutputError unless OUT is new, empty or a run folder of this format version."""
-        if self.path.is_file():
-            raise OutputError(f"{self.path} is a file; name a folder for the results")
-        if not self.path.exists() or self._is_run():
-            return
-        if any(not path.name.startswith(OURS) for path in self.path.iterdir()):
-            raise OutputError(f"{self.path} holds something else; name a new or empty folder with -o")
+        with self._reachable():
+            if self.path.is_file():
+                raise OutputError(f"{self.path} is a file; name a folder for the results")
+            if not self.path.exists() or self._is_run():
+                return
+            if any(not path.name.startswith(OURS) for found in children_of(self.path) for path in found):
+                raise OutputError(f"{self.path} holds something else; name a new or empty folder with -o")
 
     def check_begun(self) -> None:
         """Raise OutputError unless OUT is a run folder, be its `run.json` damaged."""
-        if not self.path.is_dir() or not self._is_run():
-            raise OutputError(f"{self.path} is not a run folder; make one with: cohort run SOURCE -o {self.path}")
+        with self._reachable():
+            if not self.path.is_dir() or not self._is_run():
+                raise OutputError(f"{self.path} is not a run folder; make one with: cohort run SOURCE -o {self.path}")
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        """Say what to do where a bucket does not answer."""
+        try:
+            yield
+        except OSError as error:
+            if not isinstance(self.path, ObjectPath):
+                raise
+            raise OutputError(
+                f"cannot use {self.path}: {word_of(error)}; check its name and the credentials of the environment"
+            ) from None
 
     def clear(self) -> None:
         """Remove everything a run wrote, and nothing else; OUT must be new, empty or a run folder."""
@@ -163,7 +177,7 @@ class RunFolder(Folder):
         """Tell whether a table has been committed."""
         return self.record(_PLACES[table][1]) is not None and bool(self.parts(table))
 
-    def parts(self, table: str) -> list[Path]:
+    def parts(self, table: str) -> list[Place]:
         """Return the committed Parquet files of a table, in order."""
         place, stage = _PLACES[table]
         return [
@@ -181,12 +195,11 @@ class RunFolder(Folder):
             If there is no such column.
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         known, parts = getattr(schema, table.upper()), self.parts(table)
         if not parts or (columns is not None and set(columns) <= set(known.names)):
             return known.arrow(columns)
-        fields = {field.name: field for field in (*pq.read_schema(parts[0]), *known.arrow())}
+        fields = {field.name: field for field in (*open_part(parts[0]).schema_arrow, *known.arrow())}
         names = [*known.names, *(name for name in fields if name not in known.names)] if columns is None else columns
         return pa.schema([fields[name] for name in names], metadata=known.arrow([]).metadata)
 
@@ -200,7 +213,6 @@ class RunFolder(Folder):
         """Read a table, or some columns or volumes of it, or one bucket of `series` or `volumes`, whole."""
         import pyarrow as pa
         import pyarrow.compute as pc
-        import pyarrow.parquet as pq
 
         wanted = self.layout(table, columns)
         chosen = None
@@ -209,21 +221,17 @@ class RunFolder(Folder):
         if bucket is not None:
             (path,) = self.parts(table)
             names = wanted.names if chosen is None else list(dict.fromkeys((*wanted.names, "volume_id")))
-            found = pq.ParquetFile(path).read_row_group(bucket, columns=names)
+            found = open_part(path).read_row_group(bucket, columns=names)
             return (found if chosen is None else found.filter(chosen)).select(wanted.names).cast(wanted)
-        tables = [
-            pq.read_table(path, columns=wanted.names, filters=chosen, partitioning=None) for path in self.parts(table)
-        ]
+        tables = [read_part(path, columns=wanted.names, filters=chosen) for path in self.parts(table)]
         return (
             pa.concat_tables([t.select(wanted.names).cast(wanted) for t in tables]) if tables else wanted.empty_table()
         )
 
     def read_files(self, artefacts: Iterable[Artefact], column: str) -> Iterator[Any]:
         """Yield the values of one column of some Parquet files below OUT."""
-        import pyarrow.parquet as pq
-
         for artefact in artefacts:
-            yield from pq.read_table(self.path / artefact.path, columns=[column], partitioning=None)[column].to_pylist()
+            yield from read_part(self.path / artefact.path, columns=[column])[column].to_pylist()
 
     # -- writing -------------------------------------------------------------------------------------------
 
@@ -281,11 +289,10 @@ class RunFolder(Folder):
     def existing_part(self, name: str) -> Artefact | None:
         """Return a part written earlier, None where it is missing or cannot be opened."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         path = self.path / name
         try:
-            rows = pq.read_metadata(path).num_rows
+            rows = footer_of(path).num_rows
         except (OSError, pa.ArrowInvalid):
             return None
         return self.artefact_of(path, name, rows)
@@ -321,71 +328,15 @@ class RunFolder(Folder):
         """Return the folders of tables in parts, each with the stage that writes it."""
         return [(place, stage) for place, stage in _PLACES.values() if not place.endswith(".parquet")]
 
+    def part_files(self, folder: str) -> list[str]:
+        """Return the names below OUT of the parts that are in a folder, committed or not."""
+        found = children_of(self.path / folder)[1]
+        return [f"{folder}/{path.name}" for path in found if path.name.endswith(".parquet")]
+
     def sweep_parts(self, stage: str) -> None:
         """Remove the parts that a stage did not commit: of earlier inputs, or of a run that was interrupted."""
         kept = {artefact["path"] for artefact in self.committed(stage)["artefacts"]}
         for folder in (place for place, owner in self.part_folders() if owner == stage):
-            for path in (self.path / folder).glob("*.parquet"):
-                if path.relative_to(self.path).as_posix() not in kept:
-                    path.unlink(missing_ok=True)
-
-    # -- volumes in Zarr -----------------------------------------------------------------------------------
-
-    def open_volume(self, zarr_path: str) -> zarr.Array[Any]:
-        """Open the array of a committed volume, read-only.
-
-        Parameters
-        ----------
-        zarr_path : str
-            `zarr_path` of the volume: its folder below `volumes.zarr`.
-
-        Raises
-        ------
-        FormatError
-            If the volume was never committed: a missing chunk would read as zeros.
-        """
-        import zarr
-
-        folder = self.path / "volumes.zarr" / zarr_path
-        if not (folder / "commit.json").is_file():
-            raise FormatError("the volume has no commit record; run `cohort ingest` again")
-        array = zarr.open_array(folder / "0", mode="r")
-        assert isinstance(array, zarr.Array)
-        return array
-
-    def volume_attributes(self, zarr_path: str) -> dict[str, Any]:
-        """Return the attributes of a committed volume: `ome` and `cohort`."""
-        import zarr
-
-        return dict(zarr.open_group(self.path / "volumes.zarr" / zarr_path, mode="r").attrs)
-
-    def volume_commit(self, zarr_path: str) -> dict[str, Any] | None:
-        """Return the commit record of a volume, None where there is none, or a damaged one."""
-        path = self.path / "volumes.zarr" / zarr_path / "commit.json"
-        if not path.is_file():
-            return None
-        text = path.read_bytes()
-        data: dict[str, Any] | None = json.loads(text) if is_whole(text) else None
-        return data
-
-    def new_volume(self, zarr_path: str) -> PendingVolume:
-        """Begin a volume; it becomes visible with its `commit`."""
-        final = self.path / "volumes.zarr" / zarr_path
-        return PendingVolume(final, final.parent / f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{final.name}")
-
-    def keep_volumes(self, zarr_paths: set[str]) -> list[Artefact]:
-        """Remove images that are not of this run any more, and describe the hierarchy as Zarr groups.
-
-        Returns
-        -------
-        list of Artefact
-            What describes the groups.
-        """
-        root = self.path / "volumes.zarr"
-        if not root.is_dir():
-            return []
-        for folder in root.glob("[!.]*/[!.]*/"):
-            if folder.relative_to(root).as_posix() not in zarr_paths:
-                shutil.rmtree(folder)
-        groups = ["", *(f"{path.name}/" for path in sorted(root.glob("[!.]*/")))]
-        return [self.write_text_once(f"volumes.zarr/{group}zarr.json", _GROUP) for group in groups]
+            for name in self.part_files(folder):
+                if name not in kept:
+                    (self.path / name).unlink(missing_ok=True)

@@ -30,7 +30,56 @@ _BEAT_SECONDS = 20
 
 
 class Lock:
-    """The lock of a run folder, held from `acquire` to `release`.
+    """The lock of a run folder, held from `acquire` to `release`; its heart beats meanwhile.
+
+    Parameters
+    ----------
+    named : str
+        OUT.
+    """
+
+    def __init__(self, named: str) -> None:
+        self._named = named
+        self._text = json.dumps(owner() | {"token": os.urandom(8).hex()}) + "\n"
+        self._stop = threading.Event()
+
+    def acquire(self) -> None:
+        """Take the lock; raises OutputError where another run holds it."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Give the lock back."""
+        raise NotImplementedError
+
+    def _is_ours(self) -> bool:
+        raise NotImplementedError
+
+    def _beat_once(self) -> None:
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Raise RunError where another run has taken the lock for stale, as after a long time without a network."""
+        if not self._is_ours():
+            raise RunError(f"{self._named} was taken over by another run, which took this one for dead")
+
+    def _begin_to_beat(self) -> None:
+        threading.Thread(target=self._beat, name="lock", daemon=True).start()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(_BEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                if self._is_ours():
+                    self._beat_once()
+
+    def _refuse(self, holder: dict[str, Any]) -> OutputError:
+        return OutputError(
+            f"{self._named} is being written by another run: process {holder.get('pid', 'unknown')} on "
+            f"{holder.get('host', 'an unknown host')}; wait for it, or name another folder"
+        )
+
+
+class FileLock(Lock):
+    """The lock of a folder.
 
     Parameters
     ----------
@@ -39,11 +88,10 @@ class Lock:
     """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder))
         self._folder = folder
         self._path = folder / LOCK
-        self._text = json.dumps(_owner() | {"token": os.urandom(8).hex()}) + "\n"
         self._made = False
-        self._stop = threading.Event()
 
     def acquire(self) -> None:
         """Take the lock.
@@ -59,13 +107,10 @@ class Lock:
             holder = _holder(self._path)
             if holder is not None:
                 if not _is_stale(holder, self._path, alone=alone):
-                    raise OutputError(
-                        f"{self._folder} is being written by another run: process {holder.get('pid', 'unknown')} on "
-                        f"{holder.get('host', 'an unknown host')}; wait for it, or name another folder"
-                    )
+                    raise self._refuse(holder)
                 self._path.unlink(missing_ok=True)
             self._write()
-        threading.Thread(target=self._beat, name="lock", daemon=True).start()
+        self._begin_to_beat()
 
     def _write(self) -> None:
         try:
@@ -77,22 +122,14 @@ class Lock:
             file.flush()
             os.fsync(descriptor)
 
-    def _beat(self) -> None:
-        while not self._stop.wait(_BEAT_SECONDS):
-            with contextlib.suppress(OSError):
-                if self._is_ours():
-                    os.utime(self._path)
+    def _beat_once(self) -> None:
+        os.utime(self._path)
 
     def _is_ours(self) -> bool:
         try:
             return self._path.read_text(encoding="utf-8") == self._text
         except OSError:
             return False
-
-    def check(self) -> None:
-        """Raise RunError where another run has taken the lock for stale, as after a long time without a network."""
-        if not self._is_ours():
-            raise RunError(f"{self._folder} was taken over by another run, which took this one for dead")
 
     def release(self) -> None:
         """Give the lock back."""
@@ -104,7 +141,8 @@ class Lock:
                 self._folder.rmdir()  # fails, rightly, where anything was written
 
 
-def _owner() -> dict[str, Any]:
+def owner() -> dict[str, Any]:
+    """Return what tells of this process: host, pid, and when both it and the run began."""
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return {"host": platform.node(), "pid": os.getpid(), "born": _born(os.getpid()), "started": started}
 
@@ -155,9 +193,15 @@ def _holder(path: Path) -> dict[str, Any] | None:
 def _is_stale(holder: dict[str, Any], path: Path, *, alone: bool) -> bool:
     if not holder and alone:
         return True  # its process was killed between making and writing it
+    here = is_dead_here(holder)
+    return _age(path) > STALE_SECONDS if here is None else here
+
+
+def is_dead_here(holder: dict[str, Any]) -> bool | None:
+    """Tell whether the process that holds a lock is dead; None where it is of another host."""
     if holder.get("host") == platform.node() and isinstance(holder.get("pid"), int):
         return not _lives(holder["pid"], holder.get("born"))
-    return _age(path) > STALE_SECONDS
+    return None
 
 
 def _lives(pid: int, born: str | None) -> bool:

@@ -8,10 +8,10 @@ import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cohort.errors import FormatError
+from cohort.places import ObjectPath, files_below, of_results, remove_tree
 from cohort.store.artefacts import TEMPORARY, digest_of_file, sync
 from cohort.store.seals import sealed
 
@@ -21,19 +21,29 @@ if TYPE_CHECKING:
 
     import zarr
 
+    from cohort.places import Place
+
 METADATA = ("zarr.json", "0/zarr.json")
 """What Zarr knows of an image: its digests are in the commit record, as chunks have checksums and this has none."""
+
+COMMIT = "commit.json"
+"""Name of the commit record of an image."""
 
 _SYNCS = 16  # flushes under way at once
 _TRIES = 20  # to put a folder in the place of another, while the same task runs elsewhere too
 
 
-@dataclass(frozen=True)
 class PendingVolume:
-    """A volume being written, out of sight until committed."""
+    """A volume being written, out of sight until committed.
 
-    final: Path
-    temporary: Path
+    Parameters
+    ----------
+    temporary : Place
+        Where it is written.
+    """
+
+    def __init__(self, temporary: Place) -> None:
+        self.temporary = temporary
 
     def create(
         self, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, dimension_names: Sequence[str],
@@ -43,7 +53,7 @@ class PendingVolume:
         import zarr
         from zarr.codecs import BloscCodec, Crc32cCodec
 
-        group = zarr.create_group(self.temporary, zarr_format=3, attributes=dict(attributes))
+        group = zarr.create_group(**zarr_place(self.temporary), zarr_format=3, attributes=dict(attributes))
         array = group.create_array(
             "0",
             shape=shape,
@@ -67,26 +77,75 @@ class PendingVolume:
         path.write_text(json.dumps(document, indent=2, allow_nan=False), encoding="utf-8")
 
     def commit(self, record: Mapping[str, Any]) -> None:
-        """Count the chunks, write the commit record, sync and rename."""
+        """Count the chunks and write the commit record: from now on the volume is seen."""
         chunks, size = chunks_of(self.temporary)
         expected = int(record["chunks"])
         if chunks != expected:
             raise FormatError(f"{chunks} chunks written, {expected} expected; the disk may be full")
         metadata = {name: digest_of_file(self.temporary / name) for name in METADATA}
         text = sealed(dict(record) | {"chunk_bytes": size, "metadata": metadata})
-        (self.temporary / "commit.json").write_text(text, encoding="utf-8")
-        _sync_all([*self.temporary.glob("**/*"), self.temporary])
-        _replace_folder(self.temporary, self.final)
-        sync(self.final.parent)
+        (self.temporary / COMMIT).write_text(text, encoding="utf-8")
 
     def drop(self) -> None:
-        """Remove what was written so far."""
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        """Remove what was written so far, unless it was committed."""
+        remove_tree(self.temporary)
 
 
-def chunks_of(folder: Path) -> tuple[int, int]:
-    """Return how many chunks an image has on the disk, and their size in bytes."""
-    sizes = [path.stat().st_size for path in (folder / "0" / "c").glob("**/*") if path.is_file()]
+class FileVolume(PendingVolume):
+    """A volume in a folder: written under a temporary name, flushed, renamed."""
+
+    def __init__(self, final: Path) -> None:
+        self._folder = final.parent / f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{final.name}"
+        super().__init__(self._folder)
+        self._final = final
+
+    def commit(self, record: Mapping[str, Any]) -> None:
+        """Write the commit record, sync and rename."""
+        super().commit(record)
+        _sync_all([*self._folder.glob("**/*"), self._folder])
+        _replace_folder(self._folder, self._final)
+        sync(self._final.parent)
+
+
+class ObjectVolume(PendingVolume):
+    """A volume in a bucket: written where it will be, seen with its commit record, which comes last."""
+
+    def create(self, *args: Any, **options: Any) -> zarr.Array[Any]:
+        """Remove what another attempt left, its commit record first, and create group and array."""
+        with of_results():
+            (self.temporary / COMMIT).unlink(missing_ok=True)
+            remove_tree(self.temporary)
+            return super().create(*args, **options)
+
+    def update_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Replace the attributes of the group."""
+        with of_results():
+            super().update_attributes(attributes)
+
+    def commit(self, record: Mapping[str, Any]) -> None:
+        """Write the commit record."""
+        with of_results():
+            super().commit(record)
+
+    def drop(self) -> None:
+        """Remove what was written so far, unless it was committed."""
+        with of_results():
+            if not (self.temporary / COMMIT).is_file():
+                super().drop()
+
+
+def zarr_place(place: Place) -> dict[str, Any]:
+    """Return what tells Zarr where a group or array is: `store`, and of objects `path` in it."""
+    if not isinstance(place, ObjectPath):
+        return {"store": place}
+    from cohort.store.zarr_objects import WrittenObjects
+
+    return {"store": WrittenObjects(place.store), "path": place.key}
+
+
+def chunks_of(folder: Place) -> tuple[int, int]:
+    """Return how many chunks an image has, and their size in bytes."""
+    sizes = [size for _, size in files_below(folder / "0/c")]
     return len(sizes), sum(sizes)
 
 

@@ -1,19 +1,27 @@
-"""Writing below one folder: under a temporary name, flushed, synced, renamed. No reader sees half a file."""
+"""Writing below one place: no reader sees half a file.
+
+In a folder under a temporary name, flushed, synced, renamed; in a bucket by one request, which is seen whole or not.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cohort.places import ObjectPath, remove_tree
 from cohort.store.artefacts import TEMPORARY, Artefact, digest_of_file, sync
-from cohort.store.lock import LOCK, Lock
+from cohort.store.lock import LOCK, FileLock, Lock
+from cohort.store.object_lock import ObjectLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+    from cohort.places import Place
 
 _WRITTEN = (
     "stages", "report.html", "report.json", "findings.parquet", "statistics", "volumes.zarr", "volumes.parquet",
@@ -26,15 +34,15 @@ OURS = (TEMPORARY, LOCK, "schema.json")
 
 
 class Folder:
-    """A folder that is written to safely.
+    """A folder, or a prefix in a bucket, that is written to safely.
 
     Parameters
     ----------
-    path : Path
+    path : Place
         Nothing is created until the first write.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
 
     @contextmanager
@@ -46,7 +54,7 @@ class Folder:
         OutputError
             If another run holds it.
         """
-        lock = Lock(self.path)
+        lock = ObjectLock(self.path) if isinstance(self.path, ObjectPath) else FileLock(self.path)
         lock.acquire()
         try:
             yield lock
@@ -70,6 +78,8 @@ class Folder:
 
     def _write(self, name: str, write: Callable[[Path], Any], rows: int | None = None) -> Artefact:
         final = self.path / name
+        if isinstance(final, ObjectPath):
+            return self._put(final, name, write, rows)
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = final.with_name(f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{final.name}")
         try:
@@ -82,23 +92,45 @@ class Folder:
         sync(final.parent)
         return artefact
 
+    def _put(self, final: ObjectPath, name: str, write: Callable[[Path], Any], rows: int | None) -> Artefact:
+        with tempfile.TemporaryDirectory(prefix="cohort-") as folder:
+            temporary = Path(folder) / "whole"
+            write(temporary)
+            final.write_bytes(temporary)
+            return self.artefact_of(temporary, name, rows)
+
+    def write_scratch(self, name: str, write: Callable[[Path], Any]) -> None:
+        """Write one intermediate file below OUT, whole: a task that runs twice leaves one."""
+        final = self.path / name
+        if isinstance(final, ObjectPath):
+            self._put(final, name, write, None)
+            return
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = final.with_name(f"{final.name}.{os.getpid()}-{os.urandom(4).hex()}")
+        write(temporary)
+        temporary.replace(final)
+
     @contextmanager
     def scratch(self, name: str) -> Iterator[str]:
         """Yield the name of a folder below OUT for intermediate parts; removed afterwards."""
         folder = f"{TEMPORARY}{name}"
-        shutil.rmtree(self.path / folder, ignore_errors=True)
+        remove_tree(self.path / folder)
         try:
             yield folder
         finally:
-            shutil.rmtree(self.path / folder, ignore_errors=True)
+            remove_tree(self.path / folder)
 
-    def artefact_of(self, path: Path, name: str, rows: int | None = None) -> Artefact:
+    def artefact_of(self, path: Place, name: str, rows: int | None = None) -> Artefact:
         """Describe a file that exists."""
         return Artefact(name, path.stat().st_size, digest_of_file(path), rows)
 
     def sweep(self) -> None:
         """Remove what an interrupted run left half written."""
-        if self.path.is_dir():
+        if isinstance(self.path, ObjectPath):
+            for folder in self.path.children()[0]:
+                if folder.name.startswith(TEMPORARY):
+                    folder.remove_tree()
+        elif self.path.is_dir():
             for path in [*self.path.glob(f"**/{TEMPORARY}*")]:
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)  # a worker of the interrupted run may still be at it
@@ -107,6 +139,11 @@ class Folder:
 
     def take_away(self) -> None:
         """Remove everything a run wrote, and nothing else; whenever it is killed, what is left is a run folder."""
+        if isinstance(self.path, ObjectPath):
+            for name in _WRITTEN:
+                (self.path / name).remove_tree()
+                (self.path / name).unlink(missing_ok=True)
+            return
         former = self.path / f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-former"
         former.mkdir()
         for name in _WRITTEN:

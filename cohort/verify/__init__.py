@@ -6,10 +6,10 @@ against the digest they carry, images in Zarr against their commit record, table
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
-from cohort.store import STAGES
+from cohort.places import remove_tree
+from cohort.store import STAGES, read_part
 from cohort.verify.artefacts import RUN, check_files, check_records, committed_files
 from cohort.verify.problem import DAMAGED, INCONSISTENT, STRAY, Problem
 from cohort.verify.tables import check_tables
@@ -88,7 +88,7 @@ def repair(run: RunFolder, problems: Iterable[Problem]) -> None:
     for problem in repairable:
         path = run.path / problem.artefact
         if path.is_dir():
-            shutil.rmtree(path)
+            remove_tree(path)
         elif problem.artefact != "run.json":  # without it OUT would be no run folder; it is written over
             path.unlink(missing_ok=True)
 
@@ -96,11 +96,10 @@ def repair(run: RunFolder, problems: Iterable[Problem]) -> None:
 def _drop_outcomes(run: RunFolder, zarr_paths: set[str]) -> None:
     """Remove the parts of `outcomes` that tell of images which are damaged: their batches are done again."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    for path in (run.path / "statistics" / "outcomes").glob("*.parquet"):
+    for path in (run.path / name for name in run.part_files("statistics/outcomes")):
         try:
-            told = set(pq.read_table(path, columns=["zarr_path"], partitioning=None)["zarr_path"].to_pylist())
+            told = set(read_part(path, columns=["zarr_path"])["zarr_path"].to_pylist())
         except (OSError, pa.ArrowInvalid):
             told = zarr_paths
         if told & zarr_paths:

@@ -68,9 +68,8 @@ def check_files(run: RunFolder) -> Iterator[Problem]:
     for folder, stage in run.part_folders():
         if not (run.path / "stages" / f"{stage}.json").is_file():
             continue  # under way: its parts are not listed yet
-        for path in sorted((run.path / folder).glob("*.parquet")):
-            name = path.relative_to(run.path).as_posix()
-            if name not in listed and not path.name.startswith("."):
+        for name in run.part_files(folder):
+            if name not in listed and not name.startswith(f"{folder}/."):
                 yield Problem(stage, name, "is listed by no commit", STRAY)
 
 

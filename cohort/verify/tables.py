@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cohort.counting import ALL
 from cohort.schema import Status
+from cohort.store import footer_of, read_part
 from cohort.verify.problem import INCONSISTENT, Problem
 
 if TYPE_CHECKING:
@@ -40,19 +41,16 @@ def _short(value: Any) -> str:
 
 def _rows(run: RunFolder, stage: str) -> Iterator[str]:
     """Hold the footer of every table of a stage against the rows committed."""
-    import pyarrow.parquet as pq
-
     for artefact in run.committed(stage)["artefacts"]:
         if artefact["rows"] is not None and artefact["path"] != "volumes.parquet":
-            yield from _differs(f"rows of {artefact['path']}", _length(pq, run, artefact["path"]), artefact["rows"])
+            yield from _differs(f"rows of {artefact['path']}", _length(run, artefact["path"]), artefact["rows"])
 
 
-def _length(pq: Any, run: RunFolder, name: str) -> int:
-    return int(pq.read_metadata(run.path / name).num_rows)
+def _length(run: RunFolder, name: str) -> int:
+    return int(footer_of(run.path / name).num_rows)
 
 
 def _scan(run: RunFolder) -> Iterator[str]:
-    import pyarrow.parquet as pq
 
     yield from _rows(run, "scan")
     counts = run.committed("scan")["counts"]
@@ -62,8 +60,8 @@ def _scan(run: RunFolder) -> Iterator[str]:
     total = n_bytes = images = 0
     for listed, read in zip(manifest, files, strict=False):
         identity = ["source", "path_raw", "size", "modified"]
-        rows = pq.read_table(read, columns=[*identity, "status", "is_image"], partitioning=None)
-        if not pq.read_table(listed, columns=identity, partitioning=None).equals(rows.select(identity)):
+        rows = read_part(read, columns=[*identity, "status", "is_image"])
+        if not read_part(listed, columns=identity).equals(rows.select(identity)):
             yield f"{read.name} holds other objects than {listed.name} lists"
         found = rows["status"].to_pylist()
         status.update(found)
@@ -96,8 +94,6 @@ def _assemble(run: RunFolder) -> Iterator[str]:
 
 def _frames(run: RunFolder) -> Iterator[str]:
     """Every image is in `frames`, every frame is of an image and of a volume."""
-    import pyarrow.parquet as pq
-
     volumes = {
         row["volume_id"]: row["frames_part"] for row in run.read("volumes", ["volume_id", "frames_part"]).to_pylist()
     }
@@ -105,14 +101,14 @@ def _frames(run: RunFolder) -> Iterator[str]:
     seen: set[int] = set()
     strange = 0
     for number, part in enumerate(run.parts("frames")):
-        table = pq.read_table(part, columns=["volume_id", "role", "source", "path_raw"], partitioning=None)
+        table = read_part(part, columns=["volume_id", "role", "source", "path_raw"])
         roles.update(table["role"].to_pylist())
         strange += sum(volumes.get(volume) != number for volume in set(table["volume_id"].to_pylist()))
         seen.update(_keys(table))
     images: set[int] = set()
     for part in run.parts("files"):
         wanted = [("is_image", "==", True), ("status", "==", str(Status.OK))]
-        images.update(_keys(pq.read_table(part, columns=["source", "path_raw"], filters=wanted, partitioning=None)))
+        images.update(_keys(read_part(part, columns=["source", "path_raw"], filters=wanted)))
     yield from _differs("frames by role", dict(roles), run.committed("assemble")["counts"].get("roles", {}))
     yield from _differs("volumes that frames name but volumes.parquet puts elsewhere", strange, 0)
     yield from _differs("images that are in no part of frames", len(images - seen), 0)
@@ -150,13 +146,12 @@ def _ingest(run: RunFolder) -> Iterator[str]:
 
 
 def _partial_voxels(run: RunFolder) -> tuple[Counter[str], Counter[str]]:
-    import pyarrow.parquet as pq
 
     voxels: Counter[str] = Counter()
     channels: Counter[str] = Counter()
     names = ["volume_id", "counts", "padding_count", "nan_count", "inf_count"]
     for part in run.parts("partials"):
-        for row in pq.read_table(part, columns=names, partitioning=None).to_pylist():
+        for row in read_part(part, columns=names).to_pylist():
             voxels[row["volume_id"]] += sum(row["counts"]) + sum(row[name] for name in names[2:])
             channels[row["volume_id"]] += 1
     return voxels, channels

@@ -42,9 +42,8 @@ def check_volumes(run: RunFolder, *, deep: bool) -> Iterator[Problem]:
             if what is not None:
                 yield Problem("ingest", f"volumes.zarr/{row['zarr_path']}", what)
     known = {row["zarr_path"] for row in rows}
-    for path in sorted((run.path / "volumes.zarr").glob("[!.]*/[!.]*/")):
-        name = path.relative_to(run.path / "volumes.zarr").as_posix()
-        if path.is_dir() and name not in known:
+    for name in run.volume_folders():
+        if name not in known:
             yield Problem("ingest", f"volumes.zarr/{name}", "is an image of no volume", STRAY)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cohort.cluster import Step, completed, ignore
 from cohort.errors import ConservationError
 from cohort.schema import FRAMES, SERIES, VOLUMES, Status
-from cohort.store import inputs_of, table_of
+from cohort.store import inputs_of, read_part, table_of
 from cohort.volumes.frames import PLACED
 
 if TYPE_CHECKING:
@@ -54,8 +54,6 @@ def assemble(run: RunFolder, config: Config, progress: Progress = ignore) -> dic
     ConservationError
         If an image is in no volume.
     """
-    import pyarrow.parquet as pq
-
     from cohort.volumes import shuffle
 
     scanned = run.committed("scan")
@@ -72,7 +70,7 @@ def assemble(run: RunFolder, config: Config, progress: Progress = ignore) -> dic
         artefacts = [frames for _, frames, _ in done]
         for table in (SERIES, VOLUMES):
             names = (f"{scratch}/{table.name}-{bucket:05d}.parquet" for bucket, _, _ in done)
-            bucketed = (pq.read_table(run.path / name, partitioning=None) for name in names)
+            bucketed = (read_part(run.path / name) for name in names)
             artefacts.append(run.write_tables(f"{table.name}.parquet", table.arrow(), bucketed))
     counts = _totals([counts for _, _, counts in done], images)
     return run.commit("assemble", inputs, artefacts, counts)

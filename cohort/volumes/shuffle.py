@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from functools import cache, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from cohort.cluster import Step, completed
 from cohort.schema import FILES, KEY_ATTRIBUTES
+from cohort.store import footer_of, open_batches, open_part
 from cohort.volumes.frames import COLUMNS
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from cohort.cluster import Progress
+    from cohort.places import Place
     from cohort.store import RunFolder
 
 Row = dict[str, Any]
@@ -36,11 +37,9 @@ _POSITIONS = "frame_ImagePositionPatient.list.element"  # its values are three f
 
 def count_buckets(run: RunFolder, bucket_rows: int) -> int:
     """Return how many buckets of about so many frames the parts of `files` make; their footers tell."""
-    import pyarrow.parquet as pq
-
     frames, place = 0, None
     for part in run.parts("files"):
-        footer = pq.read_metadata(part)
+        footer = footer_of(part)
         if place is None:
             place = next(i for i in range(footer.num_columns) if footer.schema.column(i).path == _POSITIONS)
         values = sum(footer.row_group(i).column(place).num_values for i in range(footer.num_row_groups))
@@ -77,7 +76,6 @@ def scatter(run: RunFolder, scratch: str, buckets: int, progress: Progress) -> i
     parts = run.parts("files")
     files = min(buckets, len(parts))
     runs = [(i, parts[i * len(parts) // files : (i + 1) * len(parts) // files]) for i in range(files)]
-    (run.path / scratch).mkdir(parents=True, exist_ok=True)
     bag = dask.bag.from_sequence(runs, npartitions=files)
     task = partial(_scatter_partition, run=run, scratch=scratch, buckets=buckets)
     for done, _ in enumerate(completed(bag.map_partitions(task)), 1):
@@ -86,18 +84,18 @@ def scatter(run: RunFolder, scratch: str, buckets: int, progress: Progress) -> i
 
 
 def _scatter_partition(
-    runs: Iterable[tuple[int, list[Path]]], *, run: RunFolder, scratch: str, buckets: int
+    runs: Iterable[tuple[int, list[Place]]], *, run: RunFolder, scratch: str, buckets: int
 ) -> list[int]:
     for number, parts in runs:
-        _scatter_run(_file(run, scratch, number), parts, buckets)
+        run.write_scratch(_name(scratch, number), partial(_scatter_run, parts=parts, buckets=buckets))
     return [0]
 
 
-def _file(run: RunFolder, scratch: str, number: int) -> Path:
-    return run.path / scratch / f"rows-{number:05d}.arrow"
+def _name(scratch: str, number: int) -> str:
+    return f"{scratch}/rows-{number:05d}.arrow"
 
 
-def _scatter_run(path: Path, parts: list[Path], buckets: int) -> None:
+def _scatter_run(path: Path, *, parts: list[Place], buckets: int) -> None:
     """Write the rows of some parts to one file: batches of one bucket each; the schema says of which."""
     import numpy as np
     import pyarrow as pa
@@ -108,18 +106,14 @@ def _scatter_run(path: Path, parts: list[Path], buckets: int) -> None:
     present = np.unique(chosen).tolist()
     batches = [(b, batch) for b in present for batch in table.take(np.flatnonzero(chosen == b)).to_batches()]
     layout = table.schema.with_metadata({"buckets": json.dumps([bucket for bucket, _ in batches])})
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
-    with pa.ipc.new_file(str(temporary), layout, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+    with pa.ipc.new_file(str(path), layout, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
         for _, batch in batches:
             writer.write_batch(batch)
-    temporary.replace(path)  # a task that runs twice leaves one whole file
 
 
-def _images(part: Path) -> pa.Table:
+def _images(part: Place) -> pa.Table:
     """Read what assembling needs of the objects that belong to a series."""
-    import pyarrow.parquet as pq
-
-    table = pq.ParquetFile(part).read(columns=_NAMES, use_threads=False)
+    table = open_part(part).read(columns=_NAMES, use_threads=False)
     return table.filter(table["series_key"].is_valid()).select(_NAMES).cast(_layout())
 
 
@@ -154,15 +148,15 @@ def gather(run: RunFolder, scratch: str, files: int, bucket: int) -> pa.Table:
     if files == 0:
         tables = [_images(part) for part in run.parts("files")]
     else:
-        tables = [t for number in range(files) for t in _scattered(_file(run, scratch, number), bucket)]
+        tables = [t for number in range(files) for t in _scattered(run.path / _name(scratch, number), bucket)]
     table = pa.concat_tables([_layout().empty_table(), *tables]).combine_chunks()
     return table.take(pc.sort_indices(table["series_key"]))  # stable
 
 
-def _scattered(path: Path, bucket: int) -> Iterator[pa.Table]:
+def _scattered(path: Place, bucket: int) -> Iterator[pa.Table]:
     import pyarrow as pa
 
-    with pa.ipc.open_file(str(path)) as file:
+    with open_batches(path) as file:
         for i, owner in enumerate(json.loads(file.schema.metadata[b"buckets"])):
             if owner == bucket:
                 yield pa.Table.from_batches([file.get_batch(i)]).replace_schema_metadata(None)

@@ -17,13 +17,13 @@ from running import config_with
 
 from cohort import pipeline
 from cohort.errors import OutputError, RunError
-from cohort.store import Lock, RunFolder
+from cohort.store import FileLock, RunFolder
 from cohort.store.lock import LOCK, STALE_SECONDS
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Iterator[Lock]:
-    lock = Lock(tmp_path / "out")
+def held(tmp_path: Path) -> Iterator[FileLock]:
+    lock = FileLock(tmp_path / "out")
     lock.acquire()
     yield lock
     lock.release()
@@ -47,14 +47,14 @@ def dead_pid() -> int:
     return done.pid
 
 
-def test_a_second_run_is_refused_and_names_the_first(held: Lock, images: Path, tmp_path: Path) -> None:
+def test_a_second_run_is_refused_and_names_the_first(held: FileLock, images: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=f"process {os.getpid()} on {platform.node()}"):
         pipeline.run([str(images)], tmp_path / "out", config_with())
     assert [path.name for path in (tmp_path / "out").iterdir()] == [LOCK]
 
 
 def test_a_lock_is_given_back_with_the_folder_made_for_it(tmp_path: Path) -> None:
-    lock = Lock(tmp_path / "out")
+    lock = FileLock(tmp_path / "out")
     lock.acquire()
     lock.release()
     assert not (tmp_path / "out").exists()
@@ -67,7 +67,7 @@ def test_a_lock_is_given_back_with_the_folder_made_for_it(tmp_path: Path) -> Non
 )
 def test_the_lock_of_a_dead_process_is_taken_over(owner: dict[str, object], tmp_path: Path) -> None:
     lock_of(tmp_path / "out", **owner)
-    lock = Lock(tmp_path / "out")
+    lock = FileLock(tmp_path / "out")
     lock.acquire()
     lock.check()
     lock.release()
@@ -78,7 +78,7 @@ def test_the_lock_of_another_host_counts_while_its_heart_beats(age: int, refused
     path = lock_of(tmp_path / "out", host="elsewhere", pid=1)
     beat = path.stat().st_mtime - age
     os.utime(path, (beat, beat))
-    lock = Lock(tmp_path / "out")
+    lock = FileLock(tmp_path / "out")
     if refused:
         with pytest.raises(OutputError, match="process 1 on elsewhere"):
             lock.acquire()
@@ -87,7 +87,7 @@ def test_the_lock_of_another_host_counts_while_its_heart_beats(age: int, refused
         lock.release()
 
 
-def test_a_run_whose_lock_was_taken_over_stops(held: Lock, tmp_path: Path) -> None:
+def test_a_run_whose_lock_was_taken_over_stops(held: FileLock, tmp_path: Path) -> None:
     lock_of(tmp_path / "out", host="elsewhere", pid=1)
     with pytest.raises(RunError, match="taken over"):
         held.check()
@@ -96,14 +96,14 @@ def test_a_run_whose_lock_was_taken_over_stops(held: Lock, tmp_path: Path) -> No
 def test_of_many_that_begin_together_one_has_the_lock(tmp_path: Path) -> None:
     lock_of(tmp_path / "out", host=platform.node(), pid=dead_pid())
 
-    def take(lock: Lock) -> bool:
+    def take(lock: FileLock) -> bool:
         try:
             lock.acquire()
         except OutputError:
             return False
         return True
 
-    locks = [Lock(tmp_path / "out") for _ in range(50)]
+    locks = [FileLock(tmp_path / "out") for _ in range(50)]
     with ThreadPoolExecutor(16) as pool:
         taken = list(pool.map(take, locks))
     assert sum(taken) == 1
