@@ -10,6 +10,8 @@ from cohort.errors import SchedulerError
 if TYPE_CHECKING:
     from cohort.config import ClusterOptions
 
+_ANSWER_SECONDS = 60
+
 
 def slurm_cluster(options: ClusterOptions) -> Any:
     """Start a scheduler in this process and submit the jobs.
@@ -22,6 +24,7 @@ def slurm_cluster(options: ClusterOptions) -> Any:
         If the extra is missing, the number of workers is not given, or SLURM does not take the jobs.
     """
     _check(options)
+    _try_submitting(options)
     from dask_jobqueue import SLURMCluster
 
     encrypted = {} if options.insecure else {"security": True, "shared_temp_directory": _shared_folder(options)}
@@ -41,12 +44,37 @@ def slurm_cluster(options: ClusterOptions) -> Any:
 def describe_jobs(options: ClusterOptions) -> str:
     """Return the script of one job, and how many there would be; nothing is submitted."""
     _check(options)
+    jobs = -(-(options.workers or 0) // options.slurm.job_workers)
+    return f"{options.workers} workers in {jobs} jobs of SLURM, each:\n{_script(options).rstrip()}"
+
+
+def _try_submitting(options: ClusterOptions) -> None:
+    """Ask SLURM whether it would take a job: that it did not is not told later, and one would wait for ever."""
+    import subprocess
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory(prefix="cohort-") as folder:
+        script = Path(folder) / "job.sh"
+        script.write_text(_script(options), encoding="utf-8")
+        command = ["sbatch", "--test-only", str(script)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False)  # noqa: S603
+            said = "" if done.returncode == 0 else " ".join(done.stderr.split())
+        except FileNotFoundError:
+            said = "there is no sbatch on this machine"
+        except subprocess.TimeoutExpired:
+            said = "sbatch does not answer"
+    if said:
+        raise SchedulerError(f"SLURM does not take the jobs: {said}; see their script with --dry-run")
+
+
+def _script(options: ClusterOptions) -> str:
     from dask_jobqueue.slurm import SLURMJob
 
     protocol = "tcp" if options.insecure else "tls"
-    script = SLURMJob(scheduler=f"{protocol}://SCHEDULER:PORT", name="cohort", **_job(options)).job_script()
-    jobs = -(-(options.workers or 0) // options.slurm.job_workers)
-    return f"{options.workers} workers in {jobs} jobs of SLURM, each:\n{script.rstrip()}"
+    script: str = SLURMJob(scheduler=f"{protocol}://SCHEDULER:PORT", name="cohort", **_job(options)).job_script()
+    return script
 
 
 def _check(options: ClusterOptions) -> None:
