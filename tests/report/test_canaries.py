@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from canaries import DIGITS, MARK, plant
+from dask_ends import dask_processes
 
 from cohort import report
 from cohort.config import ReportOptions
@@ -33,12 +34,17 @@ class Shared:
             self.planted = plant(source)
         self.texts = _ran("run", str(source), "-o", str(self.out), "--scheduler", "local", "--workers", "1")
         self.texts |= _ran("show", str(self.out))
-        self.texts |= _ran("report", str(self.out), "--card", "claim", "--scheduler", "sync")
+        card = _ran("report", str(self.out), "--card", "claim", "--scheduler", "sync")
+        self.texts |= {name.replace("report", "the card"): text for name, text in card.items()}
         self.texts["report.html"] = (self.out / "report.html").read_text(encoding="utf-8")
         self.texts["report.json"] = (self.out / "report.json").read_text(encoding="utf-8")
         page = folder / "compared.html"  # with itself: everything occurs in both
         self.texts |= _ran("compare", str(self.out), str(self.out), "--html", str(page))
         self.texts["compared.html"] = page.read_text(encoding="utf-8")
+        with dask_processes(folder) as address:  # as on a cluster, where logs are kept
+            self.texts |= _ran("scan", str(source), "-o", str(folder / "elsewhere"), "--scheduler", address)
+            for stage in ("assemble", "ingest", "reduce", "check", "report"):
+                self.texts |= _ran(stage, str(folder / "elsewhere"), "--scheduler", address)
         self.texts |= {p.name: p.read_text("utf-8", "replace") for p in folder.rglob("*.log")}
 
 
@@ -72,7 +78,9 @@ def test_no_canary_leaves(shared: Shared) -> None:
     assert {name: found for name, text in shared.texts.items() if (found := hits(text))} == {}
     assert "volumes" in shared.texts["report.html"]
     assert "in both" in shared.texts["stdout of compare"]
-    assert "CLAIM 34" in shared.texts["stdout of report"]
+    assert "CLAIM 34" in shared.texts["stdout of the card"]
+    assert "Start worker at" in shared.texts["worker-0.log"]
+    assert "Register worker" in shared.texts["scheduler.log"]
 
 
 def test_looking_finds_them_where_the_words_are_not_filtered(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
