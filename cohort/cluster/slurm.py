@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from cohort.errors import SchedulerError
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from cohort.config import ClusterOptions
 
 _ANSWER_SECONDS = 60
+_LOOK_SECONDS = 10
 
 
 def slurm_cluster(options: ClusterOptions) -> Any:
@@ -32,13 +35,25 @@ def slurm_cluster(options: ClusterOptions) -> Any:
         cluster = SLURMCluster(
             scheduler_options={"dashboard_address": ":0"}, silence_logs=50, **encrypted, **_job(options)
         )
-        cluster.scale(options.workers)
     except (OSError, RuntimeError, ImportError) as error:
         raise SchedulerError(
             f"SLURM does not take the jobs ({type(error).__name__}); does sbatch work on this machine? "
             "See the script with --dry-run"
         ) from None
+    threading.Thread(target=_keep, args=(cluster, options.workers), name="slurm", daemon=True).start()
     return cluster
+
+
+def _keep(cluster: Any, workers: int) -> None:
+    """Submit jobs in the place of those that ended, by their walltime or because somebody cancelled them.
+
+    Dask forgets a worker some seconds after it was lost, and starts what lacks when it is told a number again.
+    """
+    from distributed.core import Status
+
+    while cluster.status in (Status.starting, Status.running):
+        cluster.scale(workers)
+        time.sleep(_LOOK_SECONDS)
 
 
 def describe_jobs(options: ClusterOptions) -> str:
