@@ -43,11 +43,12 @@ def multiply(folder: Path, out: Path, files: int) -> None:
         target.write_bytes(data)
 
 
-def phantoms(out: Path, files: int) -> None:
+def phantoms(out: Path, files: int, size: int = 64) -> None:
     """Write phantom series of CT, MR and PET by turns until there are `files`."""
     for number, start in enumerate(range(0, files, _PHANTOMS)):
         modality = _MODALITIES[number % len(_MODALITIES)]
-        make_series(out / f"{number:04d}", files=min(_PHANTOMS, files - start), seed=number, modality=modality)
+        count = min(_PHANTOMS, files - start)
+        make_series(out / f"{number:04d}", files=count, seed=number, modality=modality, rows=size, columns=size)
 
 
 def _identifiers(path: Path) -> list[bytes]:

@@ -125,11 +125,28 @@ def table_of(found: list[Measured]) -> str:
     return "\n".join(lines)
 
 
+def draw(found: list[Measured], chart: Path) -> None:
+    """Draw seconds and the memory of the client against the objects, both axes logarithmic, as SVG."""
+    import altair as alt
+    import pandas as pd
+
+    frame = pd.DataFrame([asdict(one) for one in found])
+    base = alt.Chart(frame).mark_line(point=True).encode(
+        x=alt.X("objects:Q", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", grid=False)),
+        color=alt.Color("stage:N", sort=["plan", *STAGES, "show"], title=None),
+    )  # fmt: skip
+    seconds = base.encode(y=alt.Y("seconds:Q", scale=alt.Scale(type="log"), title="seconds, with the start"))
+    memory = base.encode(y=alt.Y("client_mb:Q", scale=alt.Scale(domain=[0, MOST_MB]), title="client and scheduler, MB"))
+    both = alt.hconcat(seconds.properties(width=360, height=260), memory.properties(width=360, height=260))
+    both.configure_view(stroke=None).save(str(chart))
+
+
 def main() -> int:
     """Measure, and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--volumes", type=int, nargs="+", default=list(VOLUMES))
     parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--chart", type=Path, help="draw them here too, as SVG")
     parser.add_argument("--work", type=Path, help="folder for what is made (default: the system's)")
     parser.add_argument("--plan", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -140,6 +157,8 @@ def main() -> int:
         found = sizes(options.volumes, Path(folder))
     if options.json:
         options.json.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n", encoding="utf-8")
+    if options.chart:
+        draw(found, options.chart)
     most = max(one.client_mb for one in found)
     names = ("cohort", "dask", "distributed", "pyarrow", "pandas")
     known = ", ".join(f"{name} {number}" for name, number in versions(names).items())

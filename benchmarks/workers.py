@@ -121,6 +121,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="images; phantom series where there is none")
     parser.add_argument("--files", type=int, default=12_000, help="phantom files (default: 12000)")
+    parser.add_argument("--size", type=int, default=64, help="rows and columns of a phantom slice (default: 64)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--work", type=Path, help="folder for what is made (default: the system's)")
     options = parser.parse_args()
@@ -128,13 +129,17 @@ def main() -> int:
         work, images = Path(folder), options.folder
         if images is None:
             images = work / "images"
-            phantoms(images, options.files)
+            phantoms(images, options.files, options.size)
         found = measure(images, work, options.rounds)
     names = ("cohort", "dask", "distributed", "zarr", "pyarrow")
     known = ", ".join(f"{name} {number}" for name, number in versions(names).items())
-    files = sum(1 for path in images.rglob("*") if path.is_file()) if options.folder else options.files
-    print(f"{datetime.date.today()}: Python {platform.python_version()}, {known}, {os.cpu_count()} cores, "
-          f"{files:,} files, {options.rounds} rounds\n")  # fmt: skip
+    if options.folder is None:
+        what = f"{options.files:,} phantom files of {options.size} x {options.size}"
+    else:
+        what = f"{sum(1 for path in images.rglob('*') if path.is_file()):,} files of a folder"
+    cores = f"{os.cpu_count()} cores"
+    print(f"{datetime.date.today()}: Python {platform.python_version()}, {known}, {cores}")
+    print(f"\n{what}, {options.rounds} rounds\n")
     print(table_of(found))
     return 0
 

@@ -106,4 +106,5 @@ def _from_workers(client: Client, partitions: list[Any]) -> Iterator[Any]:
     except KilledWorker:
         raise RunError("a worker died several times on the same work; run the same command again to go on") from None
     finally:
-        client.cancel(list(under_way))
+        if under_way:
+            client.cancel(list(under_way))
