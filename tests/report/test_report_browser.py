@@ -78,6 +78,21 @@ def test_page_draws_without_a_request_or_an_error(browser: Any, address: str, wi
     tab.close()
 
 
+def test_on_a_phone_findings_and_volumes_are_entries_within_the_screen(browser: Any, address: str) -> None:
+    tab, _ = _opened(browser, address, viewport={"width": 390, "height": 900})
+    for table in ("findings-table", "volumes-table"):
+        assert tab.evaluate(f"document.getElementById('{table}').scrollWidth") <= 390
+        edges = tab.evaluate(
+            f"[...document.querySelectorAll('#{table} td, #{table} th')].map(one => one.getBoundingClientRect().right)"
+        )
+        assert 0 < max(edges) <= 390
+    assert tab.locator("#findings-table td.hint").first.is_visible()
+    shown = tab.locator("#findings-table tbody tr:visible").count()
+    tab.uncheck("[data-severity=error] >> nth=0")
+    assert tab.locator("#findings-table tbody tr:visible").count() < shown
+    tab.close()
+
+
 def test_charts_follow_the_scheme(browser: Any, address: str) -> None:
     tab, _ = _opened(browser, address, color_scheme="light")
     colour = "getComputedStyle(document.querySelector('[data-chart=histogram-0] .mark-rect path')).fill"
