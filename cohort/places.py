@@ -353,6 +353,14 @@ def _store(bucket: str, pid: int) -> Any:
 Place = Path | ObjectPath
 
 
+NO_CREDENTIALS = "the URL of a bucket holds no credentials; put them into the environment"
+
+
+def has_credentials(url: str) -> bool:
+    """Tell whether what is before the first slash of a URL is more than the name of a bucket."""
+    return "@" in url.partition("://")[2].partition("/")[0]
+
+
 def is_url(text: str) -> bool:
     """Tell whether a text names a place in a bucket."""
     return "://" in text
@@ -372,6 +380,8 @@ def place_of(given: str | Path | ObjectPath) -> Place:
         return Path(given).absolute()
     scheme, _, rest = given.partition("://")
     bucket, _, key = rest.strip("/").partition("/")
+    if has_credentials(given):
+        raise OutputError(f"{scheme}://...: {NO_CREDENTIALS}")  # and so no error line does either
     if scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
         raise OutputError(f"{given}: no such kind of place; known are folders, {known}")

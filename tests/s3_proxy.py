@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import random
 import threading
+import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -14,21 +15,40 @@ if TYPE_CHECKING:
 
 
 class Proxy(ThreadingHTTPServer):
-    """Stands before the server: counts bytes, refuses and cuts answers as told, by a seeded generator."""
+    """Stands before the server: counts bytes, refuses, delays and cuts answers as told, by a seeded generator.
 
-    def __init__(self, port: int, refuse: float = 0.0, cut: float = 0.0) -> None:
+    Parameters
+    ----------
+    port : int
+        Of the server.
+    refuse : float
+        Share of requests that are answered by 503.
+    cut : float
+        Share of answers that break off; one without a body never comes, though what it answers was carried out.
+    slow : float
+        Share of answers whose first byte is `delay` seconds late.
+    delay : float
+        How late.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, port: int, refuse: float = 0.0, cut: float = 0.0, slow: float = 0.0, delay: float = 0.3) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.upstream, self.refuse, self.cut = port, refuse, cut
+        self.upstream, self.refuse, self.cut, self.slow, self.delay = port, refuse, cut, slow, delay
         self.random, self.lock = random.Random(7), threading.Lock()
         self.sent: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
         self.methods: Counter[str] = Counter()
-        self.refused = self.dropped = 0
+        self.refused = self.dropped = self.lost = self.delayed = self.received = 0
         self.writes_left: int | None = None  # so many are passed on, and none after them
 
     def chance(self, share: float) -> bool:
         with self.lock:
             return self.random.random() < share
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing of a client that was killed."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -68,11 +88,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        server.received += len(sent)
+        if server.slow and server.chance(server.slow):
+            server.delayed += 1
+            time.sleep(server.delay)
         upstream = http.client.HTTPConnection("127.0.0.1", server.upstream)
         upstream.request(method, self.path, body=sent or None, headers=dict(self.headers))
         answer = upstream.getresponse()
         body = answer.read()
         upstream.close()
+        if not body and method != "HEAD" and server.chance(server.cut):
+            server.lost += 1
+            self.close_connection = True
+            return
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in ("connection", "transfer-encoding", "content-length", "date", "server"):

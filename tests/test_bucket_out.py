@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nibabel
 import numpy as np
 import pytest
 from running import config_with
@@ -47,6 +50,10 @@ def folder(truth: PhantomTruth, tmp_path_factory: pytest.TempPathFactory) -> Pat
     chosen = tmp_path_factory.mktemp("images")
     for name in KINDS:
         shutil.copytree(truth.root / "traps" / name, chosen / name)
+    zeros = nibabel.Nifti1Image(np.zeros((9, 8, 7), np.int16), np.eye(4))
+    zeros.to_filename(
+        chosen / "zeros.nii.gz"
+    )  # its chunks hold nothing but the fill value, and are written all the same
     return chosen
 
 
@@ -87,7 +94,7 @@ def without(found: dict[str, bytes]) -> dict[str, bytes]:
 # -- the same bytes ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("proxied", [(0.0, 0.0), (0.1, 0.05)], indirect=True, ids=["calm", "stormy"])
+@pytest.mark.parametrize("proxied", [(0.0, 0.0), (0.1, 0.05, 0.05, 0.3)], indirect=True, ids=["calm", "stormy"])
 def test_a_bucket_holds_what_a_folder_holds(
     client: Any, proxied: Proxy, bucket: str, folder: Path, local_out: Path
 ) -> None:
@@ -99,6 +106,8 @@ def test_a_bucket_holds_what_a_folder_holds(
     if proxied.refuse:
         assert proxied.refused > 20
         assert proxied.dropped > 10
+        assert proxied.lost > 10
+        assert proxied.delayed > 10
 
 
 def test_from_a_bucket_to_a_bucket_by_the_command(
@@ -149,6 +158,24 @@ def test_a_run_that_could_not_go_on_is_taken_up_again(
         proxied.writes_left = None
         for name, data in in_bucket(client, f"{bucket}/out/stages").items():
             assert data == (local_out / "stages" / name).read_bytes()
+    pipeline.run([str(folder)], f"{bucket}/out", config_with())
+    assert without(in_bucket(client, f"{bucket}/out")) == without(in_folder(local_out))
+
+
+@pytest.mark.parametrize("wanted", ["files/", "volumes.zarr/", "statistics/partials/", "stages/ingest.json"])
+def test_a_run_that_was_killed_is_taken_up_again(
+    client: Any, proxied: Proxy, bucket: str, folder: Path, local_out: Path, wanted: str
+) -> None:
+    line = [sys.executable, "-m", "cohort", "run", str(folder), "-o", f"{bucket}/out", "--scheduler", "sync"]
+    begun = f"/{bucket.removeprefix('s3://')}/out/{wanted}"
+    run = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while run.poll() is None and not any(key.startswith(begun) for key in [*proxied.requests]):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    run.kill()
+    assert run.wait() == -signal.SIGKILL
+    assert LOCK in in_bucket(client, f"{bucket}/out")  # nobody gave it back
     pipeline.run([str(folder)], f"{bucket}/out", config_with())
     assert without(in_bucket(client, f"{bucket}/out")) == without(in_folder(local_out))
 
@@ -245,6 +272,18 @@ def test_what_cannot_be_a_place_says_so_in_a_line(
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_secret_in_a_url_is_neither_taken_nor_printed(
+    environment: None, bucket: str, folder: Path, cohort_command: Any
+) -> None:
+    url = "s3://key:tell-nobody@bucket/out"
+    for arguments in (["run", str(folder), "-o", url], ["run", url, "-o", f"{bucket}/out"], ["show", url]):
+        done = cohort_command(*arguments)
+        assert done.returncode == 2
+        assert "holds no credentials" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert "tell-nobody" not in done.stdout + done.stderr
 
 
 def test_something_else_in_the_bucket_is_left_alone(environment: None, bucket: str, folder: Path) -> None:

@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from cohort.errors import SourceError
-from cohort.places import SCHEMES, as_os_error, store_of, word_of
+from cohort.places import NO_CREDENTIALS, SCHEMES, as_os_error, has_credentials, store_of, word_of
 from cohort.sources.base import ObjectRef, printable
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class ObjectStoreSource:
         skip: ObjectPath | None = None,
     ) -> None:
         scheme, _, place = url.partition("://")
+        if has_credentials(url):
+            raise SourceError(f"source {scheme}://...: {NO_CREDENTIALS}")  # roots are printed, and written into tables
         if scheme not in SCHEMES:
             known = ", ".join(f"{name}://" for name in SCHEMES)
             raise SourceError(f"source {url}: no such kind of place; known are folders, files, {known}")
