@@ -54,7 +54,7 @@ def tables(found: dict[str, bytes]) -> dict[str, Any]:
     kept = {}
     for name in ("volumes", "series", "statistics/volumes", "statistics/histograms", "statistics/spacing"):
         frame = pd.read_parquet(io.BytesIO(found[f"{name}.parquet"]))
-        plain = frame.drop(columns=["source", "frames_part"], errors="ignore").astype(str)
+        plain = frame.drop(columns=["source", "frames_part"], errors="ignore").map(repr)
         kept[name] = plain.sort_values(list(plain.columns)).reset_index(drop=True)
     return kept
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+import pydicom
 import pytest
 from running import config_with
 from s3_proxy import uploaded
@@ -102,6 +103,15 @@ def test_bytes_are_those_of_the_object(client: Any, environment: None) -> None:
         assert file.read() == b""
     with pytest.raises(FileNotFoundError), source.open(b"gone") as file:
         file.read()
+
+
+def test_pydicom_reads_an_object_as_it_reads_a_file(client: Any, environment: None, truth: PhantomTruth) -> None:
+    """As it must where only pydicom can tell: private headers of mosaics."""
+    path = sorted((truth.root / "traps" / "missing-slice").iterdir())[0]
+    client.create_bucket(Bucket="pydicom")
+    client.put_object(Bucket="pydicom", Key="a.dcm", Body=path.read_bytes())
+    with open_source("s3://pydicom").open(b"a.dcm") as file:
+        assert pydicom.dcmread(file) == pydicom.dcmread(path)
 
 
 def test_an_object_that_changes_while_it_is_read_is_no_mixture(client: Any, environment: None) -> None:

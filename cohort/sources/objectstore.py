@@ -134,6 +134,8 @@ class ObjectStoreSource:
 class _Ranged(io.RawIOBase):
     """An object, read by ranges; at most one block of it is held."""
 
+    name = ""  # pydicom asks every buffered file for one
+
     def __init__(self, store: Any, key: str, requests: ThreadPoolExecutor) -> None:
         self._store, self._key = store, key
         self._head: Future[tuple[bytes, int, str | None]] | None = requests.submit(self._first)
