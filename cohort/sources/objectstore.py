@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from cohort.errors import SourceError
 from cohort.places import NO_CREDENTIALS, SCHEMES, as_os_error, has_credentials, store_of, word_of
 from cohort.sources.base import ObjectRef, printable
+from cohort.sources.bucket_listing import PAGE, pages_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 _FIRST = 16 * 1024  # covers most headers with one request
 _LARGEST = 8 << 20  # of one request, when an object is read on and on
 _GROWTH = 4  # each further request in a row asks for so many times more
-_PAGE = 1000  # objects of one listing request: the most that S3 gives
 _AT_ONCE = 32  # requests under way: a header is little against the time of a request
 _ATTEMPTS = 4  # of one range, each with the retries of the client
 
@@ -105,7 +105,8 @@ class ObjectStoreSource:
             If the store refuses, or does not answer.
         """
         try:
-            for page in self._store.list(chunk_size=_PAGE):
+            sorted_by_bytes = self._url.startswith(("s3://", "gs://"))
+            for page in pages_of(self._store) if sorted_by_bytes else self._store.list(chunk_size=PAGE):
                 for found in page:
                     path = found["path"].encode("utf-8")
                     if self._wanted(path):

@@ -1,0 +1,112 @@
+"""List a bucket by several requests at a time, in the order in which one after the other would give the keys.
+
+A store gives a thousand keys a request, each page after the one before. Ranges of keys can be asked for at the same
+time: the prefixes below the source are cut into runs, and each run is listed from before its first key to its end.
+However many prefixes there are, that takes as few requests as one after the other, and one or two more for each run.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Page = list[Any]
+
+PAGE = 1000
+"""Objects of one listing request: the most that S3 gives."""
+
+_RUNS = 16
+_AHEAD = 4  # pages that a run may be ahead of who takes them: memory has no part in how large the bucket is
+_BEFORE_SLASH = ".\U0010ffff"  # the last text that sorts before "/" after any key
+
+
+def pages_of(store: Any, runs: int = _RUNS, page: int = PAGE) -> Iterator[Page]:
+    """Yield the objects of a store, a page at a time, sorted by the bytes of their keys.
+
+    Parameters
+    ----------
+    store : obstore store
+        Sorts its keys by bytes, and takes an offset: S3 and Google's do.
+    runs : int
+        Listings at a time.
+    page : int
+        Objects of a request.
+    """
+    starts = _starts(store, runs)
+    if len(starts) < 2:
+        yield from (list(found) for found in store.list(chunk_size=page))
+        return
+    stop = threading.Event()
+    bounds = zip(starts, [*starts[1:], None], strict=True)
+    listings = [_Run(store, start, end, page, stop) for start, end in bounds]
+    try:
+        for listing in listings:
+            yield from listing
+    finally:
+        stop.set()
+
+
+def _starts(store: Any, runs: int) -> Sequence[str | None]:
+    """Return the prefixes with which runs begin, None for the beginning; fewer than two where nothing is to be cut."""
+    prefix = None
+    while True:
+        found = store.list_with_delimiter(prefix)
+        names = sorted((name.rstrip("/") + "/" for name in found["common_prefixes"]), key=str.encode)
+        if len(names) != 1 or found["objects"]:
+            break
+        prefix = names[0].rstrip("/")
+    runs = min(runs, len(names))
+    return [None, *(names[number * len(names) // runs] for number in range(1, runs))] if names else []
+
+
+class _Run:
+    """The keys from one prefix up to another, listed by a thread a few pages ahead.
+
+    Parameters
+    ----------
+    store : obstore store
+        What is listed.
+    start, end : str or None
+        First prefix of the run and of the next one; None for the beginning and the end of all keys.
+    page : int
+        Objects of a request.
+    stop : threading.Event
+        Set where nobody wants the rest.
+    """
+
+    def __init__(self, store: Any, start: str | None, end: str | None, page: int, stop: threading.Event) -> None:
+        self._store, self._start, self._page, self._stop = store, start, page, stop
+        self._end = None if end is None else end.encode()
+        self._pages: queue.Queue[Page | Exception | None] = queue.Queue(_AHEAD)
+        threading.Thread(target=self._list, name="cohort-listing", daemon=True).start()
+
+    def _list(self) -> None:
+        try:
+            offset = None if self._start is None else self._start.removesuffix("/") + _BEFORE_SLASH
+            for found in self._store.list(offset=offset, chunk_size=self._page):
+                wanted = [one for one in found if self._end is None or one["path"].encode() < self._end]
+                if not self._give(wanted) or len(wanted) < len(found):
+                    break
+            self._give(None)
+        except Exception as error:  # raised again where the pages are taken
+            self._give(error)
+
+    def _give(self, what: Page | Exception | None) -> bool:
+        """Hand over a page; returns False where nobody wants it."""
+        while not self._stop.is_set():
+            try:
+                self._pages.put(what, timeout=0.2)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def __iter__(self) -> Iterator[Page]:
+        while (found := self._pages.get()) is not None:
+            if isinstance(found, Exception):
+                raise found
+            yield found
