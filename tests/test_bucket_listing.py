@@ -31,21 +31,21 @@ def test_any_keys_are_listed_once_and_in_order(keys: list[str], runs: int, page:
     store = MemoryStore()
     for key in keys:
         store.put(key, b"")
-    assert listed(store, runs=runs, page=page) == sorted(keys, key=str.encode)
+    assert listed(store, at_once=runs, page=page) == sorted(keys, key=str.encode)
 
 
 def test_a_listing_that_fails_raises_where_it_is_taken() -> None:
     class Failing:
         def list_with_delimiter(self, prefix: Any) -> Any:
-            return {"common_prefixes": ["a", "b"], "objects": []}
+            return {"common_prefixes": ["a", *(f"b{number}" for number in range(9))], "objects": []}
 
-        def list(self, *, offset: Any = None, chunk_size: int = 0) -> Any:
+        def list(self, prefix: Any = None, *, offset: Any = None, chunk_size: int = 0) -> Any:
             if offset:
                 raise PermissionError
-            return iter([[{"path": "a/1"}]])
+            return iter([[{"path": f"a/{number}"} for number in range(4)]])
 
     with pytest.raises(PermissionError):
-        listed(Failing())
+        listed(Failing(), page=4)
 
 
 def test_who_wants_no_more_leaves_no_thread() -> None:
@@ -53,7 +53,7 @@ def test_who_wants_no_more_leaves_no_thread() -> None:
     store = MemoryStore()
     for number in range(3000):
         store.put(f"{number % 30:02d}/{number:04d}", b"")
-    pages = pages_of(store, runs=8, page=10)
+    pages = pages_of(store, at_once=8, page=10)
     next(pages)
     pages.close()  # type: ignore[attr-defined]
     for thread in threading.enumerate():
@@ -68,5 +68,5 @@ def test_a_server_gives_the_same(environment: None, client: Any) -> None:
     for key in [*keys, "in/a", "in/last", "elsewhere/1"]:
         client.put_object(Bucket="to-be-listed", Key=key, Body=b"x")
     inside = sorted((key.removeprefix("in/") for key in [*keys, "in/a", "in/last"]), key=str.encode)
-    assert listed(store_of("s3://to-be-listed/in"), runs=4, page=3) == inside
+    assert listed(store_of("s3://to-be-listed/in"), at_once=4, page=3) == inside
     assert [ref.path.decode() for ref in ObjectStoreSource("s3://to-be-listed/in").list()] == inside

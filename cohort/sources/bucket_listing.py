@@ -2,13 +2,15 @@
 
 A store gives a thousand keys a request, each page after the one before. Ranges of keys can be asked for at the same
 time: the prefixes below the source are cut into runs, and each run is listed from before its first key to its end.
-However many prefixes there are, that takes as few requests as one after the other, and one or two more for each run.
+However many prefixes there are, a run has some pages, so that it takes few requests more than one after the other.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,38 +21,40 @@ Page = list[Any]
 PAGE = 1000
 """Objects of one listing request: the most that S3 gives."""
 
-_RUNS = 16
-_AHEAD = 4  # pages that a run may be ahead of who takes them: memory has no part in how large the bucket is
+_AT_ONCE = 16
+_RUN_PAGES = 4  # of a run, as far as the first page tells how many keys a prefix has
+_AHEAD = 8  # pages that a run may be ahead of who takes them: memory has no part in how large the bucket is
 _BEFORE_SLASH = ".\U0010ffff"  # the last text that sorts before "/" after any key
 
 
-def pages_of(store: Any, runs: int = _RUNS, page: int = PAGE) -> Iterator[Page]:
+def pages_of(store: Any, at_once: int = _AT_ONCE, page: int = PAGE) -> Iterator[Page]:
     """Yield the objects of a store, a page at a time, sorted by the bytes of their keys.
 
     Parameters
     ----------
     store : obstore store
         Sorts its keys by bytes, and takes an offset: S3 and Google's do.
-    runs : int
+    at_once : int
         Listings at a time.
     page : int
         Objects of a request.
     """
-    starts = _starts(store, runs)
+    starts = _starts(store, page)
     if len(starts) < 2:
         yield from (list(found) for found in store.list(chunk_size=page))
         return
     stop = threading.Event()
     bounds = zip(starts, [*starts[1:], None], strict=True)
-    listings = [_Run(store, start, end, page, stop) for start, end in bounds]
+    under_way = deque(_Run(store, *bound, page, stop) for bound in islice(bounds, at_once))
     try:
-        for listing in listings:
-            yield from listing
+        while under_way:
+            yield from under_way.popleft()
+            under_way.extend(_Run(store, *bound, page, stop) for bound in islice(bounds, 1))
     finally:
         stop.set()
 
 
-def _starts(store: Any, runs: int) -> Sequence[str | None]:
+def _starts(store: Any, page: int) -> Sequence[str | None]:
     """Return the prefixes with which runs begin, None for the beginning; fewer than two where nothing is to be cut."""
     prefix = None
     while True:
@@ -59,8 +63,13 @@ def _starts(store: Any, runs: int) -> Sequence[str | None]:
         if len(names) != 1 or found["objects"]:
             break
         prefix = names[0].rstrip("/")
-    runs = min(runs, len(names))
-    return [None, *(names[number * len(names) // runs] for number in range(1, runs))] if names else []
+    first = [one["path"] for one in next(iter(store.list(prefix, chunk_size=page)), ())]
+    if len(first) < page or len(names) < 2:  # one request tells all
+        return []
+    depth = 0 if prefix is None else prefix.count("/") + 1
+    seen = {tuple(path.split("/")[: depth + 1]) for path in first}
+    each = max(1, _RUN_PAGES * len(seen))  # prefixes of a run
+    return [None, *names[each::each]]
 
 
 class _Run:
