@@ -30,8 +30,8 @@ T = TypeVar("T")
 
 SCHEMES = ("s3", "gs", "az")
 
-_ATTEMPTS = 5  # of one request, each with the retries of the client, which does not ask again once an answer began
-_PAUSE_SECONDS = 0.2  # before the second attempt; twice as long before each further one
+ATTEMPTS = 5  # of one request, each with the retries of the client, which does not ask again once an answer began
+PAUSE_SECONDS = 0.2  # before the second attempt; twice as long before each further one
 _BLOCK = 256 * 1024  # read at once of an object that is read in small pieces
 _AT_ONCE = 1000  # keys of one request to delete: the most that S3 takes
 _RETRIES: dict[str, Any] = {
@@ -85,23 +85,29 @@ _NUMBERS = {
     "AlreadyExistsError": errno.EEXIST,
     "FileExistsError": errno.EEXIST,
     "PermissionDeniedError": errno.EACCES,
+    "PermissionError": errno.EACCES,
     "UnauthenticatedError": errno.EACCES,
     "PreconditionError": errno.ESTALE,
 }
 
 
-def _persist(ask: Callable[[], T]) -> T:
+def persist(ask: Callable[[], T]) -> T:
     """Return what a request gives; where the answer is cut it is sent again. Raises OSError."""
-    for left in reversed(range(_ATTEMPTS)):
+    for attempt in range(ATTEMPTS):
         try:
             return ask()
         except Exception as error:
-            failure = as_os_error(error)
-            if left == 0 or failure.errno != errno.EIO:
-                raise failure from None
-            spread = random.uniform(0.5, 1.0)  # noqa: S311 - a pause is no secret
-            time.sleep(_PAUSE_SECONDS * 2 ** (_ATTEMPTS - 1 - left) * spread)
+            pause_after(error, attempt)
     raise AssertionError
+
+
+def pause_after(error: Exception, attempt: int) -> None:
+    """Wait before the next attempt; raises OSError where there is none left, or the store has refused."""
+    failure = as_os_error(error)
+    if attempt == ATTEMPTS - 1 or failure.errno != errno.EIO:
+        raise failure from None
+    spread = random.uniform(0.5, 1.0)  # noqa: S311 - a pause is no secret
+    time.sleep(PAUSE_SECONDS * 2**attempt * spread)
 
 
 def word_of(error: Exception) -> str:
@@ -176,7 +182,7 @@ class ObjectPath:
 
     def stat(self) -> Status:
         """Return size and time of change; raises OSError where there is no such object."""
-        meta = _persist(lambda: self.store.head(self.key))
+        meta = persist(lambda: self.store.head(self.key))
         return Status(meta["size"], meta["last_modified"].timestamp())
 
     def is_file(self) -> bool:
@@ -191,7 +197,7 @@ class ObjectPath:
 
     def is_dir(self) -> bool:
         """Tell whether there are keys below it."""
-        return bool(_persist(lambda: next(iter(self.store.list(self._below, chunk_size=1)), ())))
+        return bool(persist(lambda: next(iter(self.store.list(self._below, chunk_size=1)), ())))
 
     def exists(self) -> bool:
         """Tell whether there is such an object, or keys below it."""
@@ -203,12 +209,12 @@ class ObjectPath:
 
     def files(self) -> list[tuple[ObjectPath, int]]:
         """Return all objects below, at any depth, with their sizes."""
-        pages = _persist(lambda: list(self.store.list(self._below)))
+        pages = persist(lambda: list(self.store.list(self._below)))
         return [(ObjectPath(self.bucket, one["path"]), one["size"]) for page in pages for one in page]
 
     def children(self) -> tuple[list[ObjectPath], list[ObjectPath]]:
         """Return what lies directly below: prefixes of more, and objects."""
-        found = _persist(lambda: self.store.list_with_delimiter(self._below))
+        found = persist(lambda: self.store.list_with_delimiter(self._below))
         names = sorted(found["common_prefixes"]), sorted(one["path"] for one in found["objects"])
         folders, objects = ([ObjectPath(self.bucket, name.rstrip("/")) for name in part] for part in names)
         return folders, objects
@@ -217,7 +223,7 @@ class ObjectPath:
 
     def read_bytes(self) -> bytes:
         """Return all of an object."""
-        return _persist(lambda: bytes(self.store.get(self.key).bytes()))
+        return persist(lambda: bytes(self.store.get(self.key).bytes()))
 
     def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Return all of an object as text."""
@@ -231,7 +237,7 @@ class ObjectPath:
 
     def read_range(self, start: int, stop: int) -> bytes:
         """Return the bytes from one place up to another."""
-        return _persist(lambda: bytes(self.store.get_range(self.key, start=start, end=stop)))
+        return persist(lambda: bytes(self.store.get_range(self.key, start=start, end=stop)))
 
     def read_tagged(self) -> tuple[bytes, str] | None:
         """Return all of an object and the tag of its state, None where there is no such object."""
@@ -241,7 +247,7 @@ class ObjectPath:
             return bytes(found.bytes()), found.meta["e_tag"]
 
         try:
-            return _persist(ask)
+            return persist(ask)
         except FileNotFoundError:
             return None
 
@@ -257,7 +263,7 @@ class ObjectPath:
         if instead_of is not None:
             mode = {"e_tag": instead_of}
         try:
-            _persist(lambda: self.store.put(self.key, data, mode=mode))
+            persist(lambda: self.store.put(self.key, data, mode=mode))
         except OSError as error:
             if error.errno == errno.ESTALE:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
@@ -272,14 +278,14 @@ class ObjectPath:
         if not missing_ok and not self.is_file():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         with suppress(FileNotFoundError):
-            _persist(lambda: self.store.delete(self.key))
+            persist(lambda: self.store.delete(self.key))
 
     def remove_tree(self) -> None:
         """Remove all objects below."""
         keys = [path.key for path, _ in self.files()]
         for first in range(0, len(keys), _AT_ONCE):
             some = keys[first : first + _AT_ONCE]
-            _persist(lambda some=some: self.store.delete(some))  # type: ignore[misc]
+            persist(lambda some=some: self.store.delete(some))  # type: ignore[misc]
 
 
 def children_of(place: Place) -> tuple[list[Place], list[Place]]:

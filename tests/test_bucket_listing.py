@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import example, given
@@ -46,6 +47,27 @@ def test_a_listing_that_fails_raises_where_it_is_taken() -> None:
 
     with pytest.raises(PermissionError):
         listed(Failing(), page=4)
+
+
+@given(KEYS.filter(len), st.integers(1, 5), st.integers(1, 4), st.data())
+def test_answers_that_are_cut_are_gone_on_with(keys: list[str], at_once: int, page: int, data: st.DataObject) -> None:
+    store = MemoryStore()
+    for key in keys:
+        store.put(key, b"")
+
+    class Cutting:
+        def list_with_delimiter(self, prefix: Any) -> Any:
+            return store.list_with_delimiter(prefix)
+
+        def list(self, *prefix: Any, **options: Any) -> Any:
+            for found in store.list(*prefix, **options):
+                if cuts and cuts.pop():
+                    raise ConnectionResetError
+                yield found
+
+    cuts = data.draw(st.lists(st.booleans(), max_size=4))
+    with mock.patch("cohort.places.PAUSE_SECONDS", 0):
+        assert listed(Cutting(), at_once=at_once, page=page) == sorted(keys, key=str.encode)
 
 
 def test_who_wants_no_more_leaves_no_thread() -> None:

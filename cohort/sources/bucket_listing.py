@@ -13,6 +13,8 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from cohort.places import pause_after, persist
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -33,16 +35,13 @@ def pages_of(store: Any, at_once: int = _AT_ONCE, page: int = PAGE) -> Iterator[
     Parameters
     ----------
     store : obstore store
-        Sorts its keys by bytes, and takes an offset: S3 and Google's do.
+        Best one that sorts its keys by bytes, and takes an offset: S3 and Google's do.
     at_once : int
-        Listings at a time.
+        Listings at a time; one where the store takes no offset, or does not sort.
     page : int
         Objects of a request.
     """
-    starts = _starts(store, page)
-    if len(starts) < 2:
-        yield from (list(found) for found in store.list(chunk_size=page))
-        return
+    starts = _starts(store, page) if at_once > 1 else [None]
     stop = threading.Event()
     bounds = zip(starts, [*starts[1:], None], strict=True)
     under_way = deque(_Run(store, *bound, page, stop) for bound in islice(bounds, at_once))
@@ -55,17 +54,17 @@ def pages_of(store: Any, at_once: int = _AT_ONCE, page: int = PAGE) -> Iterator[
 
 
 def _starts(store: Any, page: int) -> Sequence[str | None]:
-    """Return the prefixes with which runs begin, None for the beginning; fewer than two where nothing is to be cut."""
+    """Return the prefixes with which runs begin, None for the beginning."""
     prefix = None
     while True:
-        found = store.list_with_delimiter(prefix)
+        found = persist(lambda prefix=prefix: store.list_with_delimiter(prefix))  # type: ignore[misc]
         names = sorted((name.rstrip("/") + "/" for name in found["common_prefixes"]), key=str.encode)
         if len(names) != 1 or found["objects"]:
             break
         prefix = names[0].rstrip("/")
-    first = [one["path"] for one in next(iter(store.list(prefix, chunk_size=page)), ())]
+    first = [one["path"] for one in persist(lambda: next(iter(store.list(prefix, chunk_size=page)), ()))]
     if len(first) < page or len(names) < 2:  # one request tells all
-        return []
+        return [None]
     depth = 0 if prefix is None else prefix.count("/") + 1
     seen = {tuple(path.split("/")[: depth + 1]) for path in first}
     each = max(1, _RUN_PAGES * len(seen))  # prefixes of a run
@@ -94,15 +93,25 @@ class _Run:
         threading.Thread(target=self._list, name="cohort-listing", daemon=True).start()
 
     def _list(self) -> None:
-        try:
-            offset = None if self._start is None else self._start.removesuffix("/") + _BEFORE_SLASH
-            for found in self._store.list(offset=offset, chunk_size=self._page):
-                wanted = [one for one in found if self._end is None or one["path"].encode() < self._end]
-                if not self._give(wanted) or len(wanted) < len(found):
-                    break
-            self._give(None)
-        except Exception as error:  # raised again where the pages are taken
-            self._give(error)
+        """Hand over all pages; where an answer is cut, go on behind the last key that came."""
+        offset = None if self._start is None else self._start.removesuffix("/") + _BEFORE_SLASH
+        attempt = 0
+        while True:
+            try:
+                for found in self._store.list(offset=offset, chunk_size=self._page):
+                    wanted = [one for one in found if self._end is None or one["path"].encode() < self._end]
+                    if not self._give(wanted) or len(wanted) < len(found):
+                        break
+                    offset, attempt = found[-1]["path"], 0
+                self._give(None)
+                return
+            except Exception as error:
+                try:
+                    pause_after(error, attempt)
+                except OSError as failure:  # raised again where the pages are taken
+                    self._give(failure)
+                    return
+                attempt += 1
 
     def _give(self, what: Page | Exception | None) -> bool:
         """Hand over a page; returns False where nobody wants it."""

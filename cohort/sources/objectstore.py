@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from cohort.errors import SourceError
 from cohort.places import NO_CREDENTIALS, SCHEMES, as_os_error, has_credentials, store_of, word_of
 from cohort.sources.base import ObjectRef, printable
-from cohort.sources.bucket_listing import PAGE, pages_of
+from cohort.sources.bucket_listing import pages_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -106,7 +106,7 @@ class ObjectStoreSource:
         """
         try:
             sorted_by_bytes = self._url.startswith(("s3://", "gs://"))
-            for page in pages_of(self._store) if sorted_by_bytes else self._store.list(chunk_size=PAGE):
+            for page in pages_of(self._store) if sorted_by_bytes else pages_of(self._store, at_once=1):
                 for found in page:
                     path = found["path"].encode("utf-8")
                     if self._wanted(path):
