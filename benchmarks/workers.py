@@ -24,7 +24,7 @@ from pathlib import Path
 
 from distributed import Client, LocalCluster
 
-from benchmarks._corpus import phantoms
+from benchmarks._corpus import multiply, phantoms
 from cohort import pipeline
 from cohort.config import ClusterOptions, Config
 from cohort.provenance import versions
@@ -69,12 +69,12 @@ def _cpu() -> float:
     return used.user + used.system + used.children_user + used.children_system
 
 
-def stages(images: Path, out: Path, client: Client) -> dict[str, Took]:
-    """Run the stages on a cluster that is there."""
+def stages(images: Path, out: Path, client: Client, last: str) -> dict[str, Took]:
+    """Run the stages up to one on a cluster that is there."""
     shutil.rmtree(out, ignore_errors=True)
     config = Config(cluster=ClusterOptions(scheduler=client.scheduler.address))
     found = {}
-    for stage in STAGES:
+    for stage in STAGES[: STAGES.index(last) + 1]:
         before, own = sum(client.run(_cpu).values()), _cpu()
         start = time.perf_counter()
         if stage == "scan":
@@ -86,16 +86,16 @@ def stages(images: Path, out: Path, client: Client) -> dict[str, Took]:
     return found
 
 
-def measure(images: Path, work: Path, rounds: int) -> dict[str, list[dict[str, Took]]]:
+def measure(images: Path, work: Path, rounds: int, last: str) -> dict[str, list[dict[str, Took]]]:
     """Measure all kinds of clusters in turns, each round in another order."""
     found: dict[str, list[dict[str, Took]]] = {kind: [] for kind in KINDS}
     names = list(KINDS)
     with cluster_of(1, 1) as client:  # fills the caches
-        stages(images, work / "out", client)
+        stages(images, work / "out", client, last)
     for number in range(rounds):
         for kind in names[number % len(names) :] + names[: number % len(names)]:
             with cluster_of(*KINDS[kind]) as client:
-                found[kind].append(stages(images, work / "out", client))
+                found[kind].append(stages(images, work / "out", client, last))
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     return found
 
@@ -104,7 +104,7 @@ def table_of(found: dict[str, list[dict[str, Took]]]) -> str:
     """Return the medians as a table in Markdown."""
     lines = ["| stage | cluster | seconds | times as fast [min-max] | workers busy | client busy |"]
     lines.append("| --- | --- | ---: | ---: | ---: | ---: |")
-    for stage in STAGES:
+    for stage in found["1 process"][0]:
         for kind, (processes, threads) in KINDS.items():
             took = [one[stage] for one in found[kind]]
             ratios = [base[stage].wall / one.wall for base, one in zip(found["1 process"], took, strict=True)]
@@ -123,6 +123,8 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=12_000, help="phantom files (default: 12000)")
     parser.add_argument("--size", type=int, default=64, help="rows and columns of a phantom slice (default: 64)")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--multiply", type=int, help="multiply the DICOM files of the folder to so many")
+    parser.add_argument("--last", choices=STAGES, default=STAGES[-1], help="the last stage (default: reduce)")
     parser.add_argument("--work", type=Path, help="folder for what is made (default: the system's)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
@@ -130,13 +132,16 @@ def main() -> int:
         if images is None:
             images = work / "images"
             phantoms(images, options.files, options.size)
-        found = measure(images, work, options.rounds)
+        elif options.multiply:
+            images = work / "images"
+            multiply(options.folder, images, options.multiply)
+        found = measure(images, work, options.rounds, options.last)
     names = ("cohort", "dask", "distributed", "zarr", "pyarrow")
     known = ", ".join(f"{name} {number}" for name, number in versions(names).items())
     if options.folder is None:
         what = f"{options.files:,} phantom files of {options.size} x {options.size}"
     else:
-        what = f"{sum(1 for path in images.rglob('*') if path.is_file()):,} files of a folder"
+        what = f"{options.multiply or sum(1 for path in images.rglob('*') if path.is_file()):,} files of a folder"
     cores = f"{os.cpu_count()} cores"
     print(f"{datetime.date.today()}: Python {platform.python_version()}, {known}, {cores}")
     print(f"\n{what}, {options.rounds} rounds\n")
