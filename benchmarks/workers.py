@@ -47,8 +47,8 @@ def cluster_of(processes: int, threads: int) -> Iterator[Client]:
     """Start a cluster whose workers have imported what the stages import."""
     with (
         LocalCluster(
-            n_workers=processes, threads_per_worker=threads, processes=True, memory_limit=0, dashboard_address="127.0.0.1:0",
-            silence_logs=50,
+            n_workers=processes, threads_per_worker=threads, processes=True, memory_limit=0,
+            dashboard_address="127.0.0.1:0", silence_logs=50,
         ) as cluster,
         Client(cluster) as client,
     ):  # fmt: skip

@@ -35,6 +35,7 @@ OWNERS = {
     "obstore": ("places", "sources"),
     "boto3": ("places",),
     "imagecodecs": ("readers",),
+    "numba": ("counting",),
     "PIL": ("readers",),
     "distributed": ("cluster",),
     "dask_jobqueue": ("cluster",),

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from cohort.cluster.checking import Needs, check_workers
 from cohort.cluster.connecting import connect
+from cohort.cluster.heap import kept_heap
 from cohort.cluster.planning import plan
 from cohort.cluster.running import alone, completed
 from cohort.cluster.steps import Progress, Step, ignore
 
-__all__ = ["Needs", "Progress", "Step", "alone", "check_workers", "completed", "connect", "ignore", "plan"]
+__all__ = ["Needs", "Progress", "Step", "alone", "check_workers", "completed", "connect", "ignore", "kept_heap", "plan"]

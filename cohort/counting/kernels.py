@@ -1,29 +1,67 @@
-"""The loops over voxels: tables filled block by block, NumPy alone.
+"""Counts of a block of voxels: tables filled by a loop, and what is in them taken out.
 
 Floats are counted over their top 18 bits as they are; the order of negative ones is mended on the counts, not on the
 voxels. The 14 bits below are summed per bin, and so are their squares: with the counts they make the exact sum and sum
 of squares of all values (in units of 2**-149 and 2**-298), which no split of the data can change.
+
+The loops are NumPy's until they have taken as long as loading compiled ones takes; then they are those of Numba, where
+it is installed: small cohorts do not pay for it, of large ones counting is no part of the time. Both give the same.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from cohort.counting import loops
 from cohort.counting.bins import DENSE, DROPPED, KEY_BITS, no_bins, ordered_keys
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from numpy.typing import NDArray
 
     Ints = NDArray[np.int64]
-    Floats = NDArray[np.float64]
 
-_BLOCK = 1 << 18  # integers counted at once: what NumPy makes of them stays in the cache
-_FLOAT_BLOCK = 1 << 15
-_STRETCH = 1 << 24  # floats whose sums per bin are exact as float64: 2**24 squares of 14 bits are below 2**53
-_LOW = np.uint32((1 << DROPPED) - 1)
+_LOADING_SECONDS = 0.5  # importing Numba, and both loops from its cache
+_BLOCK = 1 << 18  # wide integers counted at once
+_STRETCH = 1 << 24  # floats counted into one table
 _FRACTION_BITS = 23 - DROPPED  # bits of the fraction of a float32 that its key holds
+
+
+class _Loops:
+    """The loops that count in this process."""
+
+    def __init__(self) -> None:
+        self._module: ModuleType = loops
+        self._left = _LOADING_SECONDS  # that NumPy may take before the others are loaded
+
+    def tally(self, kind: str, flat: NDArray[Any], table: Ints) -> Any:
+        """Call `tally_integers` or `tally_floats`."""
+        if self._left < 0:
+            self._left = math.inf
+            self._module = _compiled() or loops
+        start = time.perf_counter()
+        found = getattr(self._module, f"tally_{kind}")(flat, table)
+        self._left -= time.perf_counter() - start
+        return found
+
+
+def _compiled() -> ModuleType | None:
+    """Return the compiled loops, None where there is no Numba, or none that works here."""
+    try:
+        from cohort.counting import compiled
+
+        compiled.load()
+    except Exception:  # an extra that is broken must not be worse than one that is missing
+        return None
+    return compiled
+
+
+_loops = _Loops()
 
 
 def count_integers(flat: NDArray[Any]) -> tuple[Ints, Ints]:
@@ -49,9 +87,7 @@ def _count_short(flat: NDArray[Any]) -> tuple[Ints, Ints]:
     flat = flat.astype(flat.dtype.newbyteorder("="), copy=False)  # values of big endian objects come as they are
     size = 1 << (8 * flat.dtype.itemsize)
     table = np.zeros(size, np.int64)
-    for start in range(0, flat.size, _BLOCK):
-        found = np.bincount(flat[start : start + _BLOCK].view(f"u{flat.dtype.itemsize}"))
-        table[: found.size] += found
+    _loops.tally("integers", flat.view(f"u{flat.dtype.itemsize}"), table)
     if flat.dtype.kind != "i":
         bins = np.flatnonzero(table)
         return bins, table[bins]
@@ -72,49 +108,18 @@ class FloatCount(NamedTuple):
     sums: tuple[int, int]
 
 
-class _Tables:
-    """Per bin, in the order of the bits: counts, sums of the low bits, sums of their squares."""
-
-    def __init__(self) -> None:
-        self.counts = np.zeros(1 << KEY_BITS, np.int64)
-        self.low: Floats = np.zeros(1 << KEY_BITS)
-        self.squares: Floats = np.zeros(1 << KEY_BITS)
-
-    def add(self, block: NDArray[np.float32]) -> None:
-        """Count one block of finite floats."""
-        bits = (block + np.float32(0)).view(np.uint32)  # -0 becomes +0
-        keys = (bits >> np.uint32(DROPPED)).astype(np.int64)
-        low = (bits & _LOW).astype(np.float64)
-        first = int(keys.min())
-        keys -= first
-        found = np.bincount(keys)
-        here = slice(first, first + found.size)
-        self.counts[here] += found
-        self.low[here] += np.bincount(keys, low)
-        low *= low
-        self.squares[here] += np.bincount(keys, low)
-
-
 def count_floats(flat: NDArray[np.float32]) -> FloatCount:
     """Count floats; NaN and infinity are left out and counted."""
     nan = inf = total = squares = 0
     low, high = np.inf, -np.inf
     every = np.zeros(1 << KEY_BITS, np.int64)
     for start in range(0, flat.size, _STRETCH):
-        stretch, tables = flat[start : start + _STRETCH], _Tables()
-        for begin in range(0, stretch.size, _FLOAT_BLOCK):
-            block = stretch[begin : begin + _FLOAT_BLOCK]
-            finite = np.isfinite(block)
-            if not finite.all():
-                missing = int(np.count_nonzero(np.isnan(block)))
-                nan, inf = nan + missing, inf + int(np.count_nonzero(~finite)) - missing
-                block = block[finite]
-            if block.size:
-                tables.add(block)
-                low, high = min(low, float(block.min())), max(high, float(block.max()))
-        more = _exact_sums(tables)
+        table = np.zeros((1 << KEY_BITS, 3), np.int64)
+        seen = _loops.tally("floats", flat[start : start + _STRETCH], table)
+        nan, inf, low, high = nan + seen.nan, inf + seen.inf, min(low, seen.low), max(high, seen.high)
+        more = _exact_sums(table)
         total, squares = total + more[0], squares + more[1]
-        every += tables.counts
+        every += table[:, 0]
     raw = np.flatnonzero(every)
     keys = ordered_keys(raw)
     order = np.argsort(keys)
@@ -122,16 +127,16 @@ def count_floats(flat: NDArray[np.float32]) -> FloatCount:
     return FloatCount(keys[order], every[raw[order]], nan, inf, *extremes, (total, squares))
 
 
-def _exact_sums(tables: _Tables) -> tuple[int, int]:
+def _exact_sums(table: Ints) -> tuple[int, int]:
     """Return the sum of the values, in units of 2**-149, and of their squares, in units of 2**-298.
 
     A finite float32 is m * 2**(e - 1) units, where m is a whole number: the key gives e and the upper part of m, the
     low bits give the rest. All sums per exponent stay below 2**63.
     """
-    raw = np.flatnonzero(tables.counts)
+    raw = np.flatnonzero(table[:, 0])
     if raw.size == 0:
         return 0, 0
-    counts, low, low_squares = tables.counts[raw], tables.low[raw].astype(np.int64), tables.squares[raw]
+    counts, low, low_squares = table[raw].T
     heads = raw >> _FRACTION_BITS  # sign and exponent
     exponents = heads & 0xFF
     upper = (raw & ((1 << _FRACTION_BITS) - 1)) + np.where(exponents > 0, 1 << _FRACTION_BITS, 0)
@@ -147,7 +152,7 @@ def _exact_sums(tables: _Tables) -> tuple[int, int]:
         per_head(low),
         per_head(counts * upper * upper),
         per_head(upper * low),
-        per_head(low_squares.astype(np.int64)),
+        per_head(low_squares),
         strict=True,
     )
     for head, upper_sum, low_sum, upper_squares, mixed, low_square_sum in parts:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cohort import counting
-from cohort.cluster import Step, completed, ignore
+from cohort.cluster import Step, completed, ignore, kept_heap
 from cohort.config import MIB
 from cohort.errors import ConservationError, QuarantinedError, RejectedError, RunError
 from cohort.ingest.layout import zarr_path
@@ -140,7 +140,8 @@ def _run_batches(
 def _ingest_partition(
     batches: Iterable[Batch], *, run: RunFolder, inputs: str, config: Config, retry: bool
 ) -> list[tuple[int, Artefact, Artefact, Row]]:
-    return [_ingest_batch(batch, run, inputs, config, retry) for batch in batches]
+    with kept_heap():
+        return [_ingest_batch(batch, run, inputs, config, retry) for batch in batches]
 
 
 def _ingest_batch(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cohort.cluster import Step, completed, ignore
+from cohort.cluster import Step, completed, ignore, kept_heap
 from cohort.reductions.grouping import buckets_of, check_groupings
 from cohort.reductions.histograms import (
     EVERYTHING,
@@ -149,24 +149,26 @@ def _recounted(run: RunFolder, scratch: str, parts: list[Place], progress: Progr
 
 
 def _recount(parts: Iterable[tuple[int, Place, int]], *, run: RunFolder, scratch: str) -> list[tuple[int, str]]:
-    results = []
-    for number, path, bucket in parts:
-        known = list(read_partials(path))
-        units = {row["volume_id"]: row["value_unit"] for row in known}
-        places = run.read("volumes", ["volume_id", "zarr_path"], list(units), bucket).to_pylist()
-        where = {row["volume_id"]: row["zarr_path"] for row in places}
-        rows = []
-        for volume, unit in units.items():
-            counted = count_volume(run, where[volume])
-            if counted is None:
-                rows += [row for row in known if row["volume_id"] == volume]
-                continue
-            identity = {"volume_id": volume, "value_unit": unit}
-            rows += [identity | {"channel": channel} | counts.as_row() for channel, counts in enumerate(counted)]
-        name = f"{scratch}/partials-{number:05d}.parquet"
-        run.write_table(name, table_of(rows, PARTIALS.arrow()))
-        results.append((number, name))
-    return results
+    with kept_heap():
+        return [(number, _recount_part(number, path, bucket, run, scratch)) for number, path, bucket in parts]
+
+
+def _recount_part(number: int, path: Place, bucket: int, run: RunFolder, scratch: str) -> str:
+    known = list(read_partials(path))
+    units = {row["volume_id"]: row["value_unit"] for row in known}
+    places = run.read("volumes", ["volume_id", "zarr_path"], list(units), bucket).to_pylist()
+    where = {row["volume_id"]: row["zarr_path"] for row in places}
+    rows = []
+    for volume, unit in units.items():
+        counted = count_volume(run, where[volume])
+        if counted is None:
+            rows += [row for row in known if row["volume_id"] == volume]
+            continue
+        identity = {"volume_id": volume, "value_unit": unit}
+        rows += [identity | {"channel": channel} | counts.as_row() for channel, counts in enumerate(counted)]
+    name = f"{scratch}/partials-{number:05d}.parquet"
+    run.write_table(name, table_of(rows, PARTIALS.arrow()))
+    return name
 
 
 # -- per group ---------------------------------------------------------------------------------------------
