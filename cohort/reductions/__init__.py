@@ -21,7 +21,7 @@ from cohort.reductions.histograms import (
 )
 from cohort.reductions.labels import label_statistics
 from cohort.reductions.spacing import spacing_columns, spacing_counts
-from cohort.reductions.voxels import count_array, count_volume
+from cohort.reductions.voxels import count_array, count_volumes
 from cohort.schema import PARTIALS, PERCENTILES, SPACING, STATISTICS
 from cohort.store import inputs_of, read_part, read_partials, table_of
 
@@ -157,10 +157,10 @@ def _recount_part(number: int, path: Place, bucket: int, run: RunFolder, scratch
     known = list(read_partials(path))
     units = {row["volume_id"]: row["value_unit"] for row in known}
     places = run.read("volumes", ["volume_id", "zarr_path"], list(units), bucket).to_pylist()
-    where = {row["volume_id"]: row["zarr_path"] for row in places}
+    counts_of = count_volumes(run, {row["volume_id"]: row["zarr_path"] for row in places})
     rows = []
     for volume, unit in units.items():
-        counted = count_volume(run, where[volume])
+        counted = counts_of[volume]
         if counted is None:
             rows += [row for row in known if row["volume_id"] == volume]
             continue

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cohort import counting
-from cohort.reductions.tree import reduce_array
+from cohort.reductions.tree import reduce_array, reduce_parts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     import dask.array as da
     from numpy.typing import NDArray
 
     from cohort.store import RunFolder
 
 Row = dict[str, Any]
+Channel = tuple[str, int]  # a volume, and which of its channels
+Chunk = tuple[Channel, tuple[slice, ...]]
 
 
 def count_array(array: da.Array) -> counting.Counts:
@@ -30,58 +35,82 @@ def count_array(array: da.Array) -> counting.Counts:
     return counts
 
 
-def count_volume(run: RunFolder, zarr_path: str) -> list[counting.Counts] | None:
-    """Count the voxels of one volume in Zarr, one result a channel, padding left out as in the first pass.
+def count_volumes(run: RunFolder, zarr_paths: Mapping[str, str]) -> dict[str, list[counting.Counts] | None]:
+    """Count the voxels of volumes in Zarr, one result a channel, padding left out as in the first pass.
 
-    None where voxels do not tell padding: where a modality LUT may give the same value to padding and to image.
+    Parameters
+    ----------
+    run : RunFolder
+        Their images are read, chunk by chunk.
+    zarr_paths : mapping
+        `zarr_path` of each volume, by its `volume_id`.
+
+    Returns
+    -------
+    dict
+        By `volume_id`; None where voxels do not tell padding: where a modality LUT may give the same value to padding
+        and to image.
     """
     import dask
-    import dask.array as da
 
-    stored = run.open_volume(zarr_path)
-    attributes = run.volume_attributes(zarr_path)["cohort"]
-    if attributes.get("modality_lut") and any(attributes["padding"]):
-        return None
-    padding = _padding_values(attributes)
-    array = da.from_array(stored, chunks=stored.chunks, name=False)
-    names = stored.metadata.dimension_names or ()  # type: ignore[union-attr]
-    channels = [array]
-    if "c" in names:
-        axis = names.index("c")
-        channels = [da.take(array, [c], axis=axis) for c in range(array.shape[axis])]
-    with dask.config.set(scheduler="synchronous"):  # one task owns a volume
-        if padding is None or len(channels) > 1:
-            return [count_array(channel) for channel in channels]
-        return [_count_padded(channels[0], padding, names)]
+    images = {volume: _Image(run, path) for volume, path in zarr_paths.items()}
+    chunks = [((volume, c), place) for volume, image in images.items() for c, place in image.chunks()]
 
+    def load(chunk: Chunk) -> dict[Channel, counting.Counts]:
+        channel, place = chunk
+        return {channel: images[channel[0]].count(place)}
 
-def _count_padded(array: da.Array, padding: NDArray[Any], names: tuple[str | None, ...]) -> counting.Counts:
-    """Count one channel block by block, each with the padding of its frames."""
-    import dask.array as da
-
-    slices = array.shape[names.index("z")] if "z" in names else 1
-    timepoints = array.shape[names.index("t")] if "t" in names else 1
-    frames = np.broadcast_to(padding, (timepoints * slices, 2))
-    shape = tuple(array.shape[i] if name in ("t", "z") else 1 for i, name in enumerate(names))
-    low, high = (da.from_array(frames[:, i].reshape(shape), chunks=_like(array, shape)) for i in (0, 1))
-    masked = da.map_blocks(_boxed_pair, array, low, high, dtype=object, chunks=tuple((1,) * n for n in array.numblocks))
-    counts: counting.Counts = reduce_array(masked, _count_pair, counting.merge).compute().item()
-    return counts
+    found: dict[Channel, counting.Counts] = {}
+    if chunks:
+        with dask.config.set(scheduler="synchronous"):  # one task owns these volumes
+            found = reduce_parts(load, _merge, chunks)
+    return {
+        volume: [found[volume, c] for c in range(image.channels)] if image.tells_padding else None
+        for volume, image in images.items()
+    }
 
 
-def _like(array: da.Array, shape: tuple[int, ...]) -> tuple[Any, ...]:
-    return tuple(chunks if length > 1 else (1,) for chunks, length in zip(array.chunks, shape, strict=True))
+def _merge(states: list[dict[Channel, counting.Counts]]) -> dict[Channel, counting.Counts]:
+    channels = dict.fromkeys(channel for state in states for channel in state)
+    return {channel: counting.merge([state[channel] for state in states if channel in state]) for channel in channels}
 
 
-def _boxed_pair(values: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
-    box = np.empty((1,) * values.ndim, dtype=object)
-    box[(0,) * values.ndim] = (values, (values >= low) & (values <= high))
-    return box
+class _Image:
+    """The image of one volume, chunk by chunk."""
 
+    def __init__(self, run: RunFolder, zarr_path: str) -> None:
+        self._stored = run.open_volume(zarr_path)
+        self._names = self._stored.metadata.dimension_names or ()  # type: ignore[union-attr]
+        attributes = run.volume_attributes(zarr_path)["cohort"]
+        self.tells_padding = not (attributes.get("modality_lut") and any(attributes["padding"]))
+        self.channels = self._length("c")
+        self._low = self._high = None
+        padding = _padding_values(attributes) if self.tells_padding and self.channels == 1 else None
+        if padding is not None:
+            shape = [self._length(name) if name in ("t", "z") else 1 for name in self._names]
+            frames = np.broadcast_to(padding, (self._length("t") * self._length("z"), 2))
+            self._low, self._high = (frames[:, i].reshape(shape) for i in (0, 1))
 
-def _count_pair(box: NDArray[Any]) -> counting.Counts:
-    values, padding = box.ravel()[0]
-    return counting.count_values(values, padding)
+    def _length(self, name: str) -> int:
+        return int(self._stored.shape[self._names.index(name)]) if name in self._names else 1
+
+    def chunks(self) -> Iterator[tuple[int, tuple[slice, ...]]]:
+        """Yield the channel of every chunk and where it lies; none where they would not tell padding."""
+        steps = zip(self._stored.shape, self._stored.chunks, strict=True)
+        edges = [[slice(i, min(i + step, length)) for i in range(0, length, step)] for length, step in steps]
+        channel = self._names.index("c") if "c" in self._names else None
+        for place in product(*edges) if self.tells_padding else ():
+            yield (0 if channel is None else place[channel].start), place
+
+    def count(self, place: tuple[slice, ...]) -> counting.Counts:
+        """Count one chunk, which is of one channel."""
+        values = np.asarray(self._stored[place])
+        if self._low is None or self._high is None:
+            return counting.count_values(values)
+        frames = tuple(
+            part if name in ("t", "z") else slice(None) for name, part in zip(self._names, place, strict=True)
+        )
+        return counting.count_values(values, (values >= self._low[frames]) & (values <= self._high[frames]))
 
 
 def _padding_values(attributes: Row) -> NDArray[Any] | None:

@@ -47,9 +47,9 @@ class ImageFolder(Folder):
 
     def volume_attributes(self, zarr_path: str) -> dict[str, Any]:
         """Return the attributes of a committed volume: `ome` and `cohort`."""
-        import zarr
-
-        return dict(zarr.open_group(**zarr_place(self.path / "volumes.zarr" / zarr_path), mode="r").attrs)
+        described = json.loads((self.path / "volumes.zarr" / zarr_path / "zarr.json").read_bytes())
+        attributes: dict[str, Any] = described.get("attributes", {})
+        return attributes
 
     def volume_commit(self, zarr_path: str) -> dict[str, Any] | None:
         """Return the commit record of a volume, None where there is none, or a damaged one."""
