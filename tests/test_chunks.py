@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -25,10 +25,10 @@ def values_of(kind: str) -> np.ndarray:
     return random.integers(0, 1 << 16, shape).astype(np.uint16) if kind == "noise" else np.zeros(shape, np.uint8)
 
 
-def written(run: RunFolder, values: np.ndarray) -> Path:
+def written(run: RunFolder, values: np.ndarray, codec: Literal["zstd", "lz4"] = "zstd") -> Path:
     """One volume of a single chunk; returns the file of the chunk."""
     pending = run.new_volume("CT/a")
-    array = pending.create(values.shape, values.shape, values.dtype.name, ("z", "y", "x"), {}, 1)
+    array = pending.create(values.shape, values.shape, values.dtype.name, ("z", "y", "x"), {}, (codec, 1))
     array[...] = values
     pending.commit({"chunks": 1})
     (chunk,) = (path for path in (run.path / "volumes.zarr" / "CT" / "a" / "0" / "c").rglob("*") if path.is_file())
@@ -42,11 +42,14 @@ def flips(size: int, seed: int, sample: int = 1000) -> Iterator[int]:
     yield from sorted({*range(min(192, bits)), *range(max(0, bits - 192), bits), *between})
 
 
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
 @pytest.mark.parametrize("kind", ["image", "noise", "zeros"])
-def test_every_flipped_bit_of_a_chunk_is_noticed(tmp_path: Path, kind: str) -> None:
+def test_every_flipped_bit_of_a_chunk_is_noticed(tmp_path: Path, kind: str, codec: Literal["zstd", "lz4"]) -> None:
     run = RunFolder(tmp_path / "out")
     values = values_of(kind)
-    chunk = written(run, values)
+    chunk = written(run, values, codec)
+    (described,) = (run.path / "volumes.zarr/CT/a/0").glob("zarr.json")
+    assert f'"cname": "{codec}"' in described.read_text()
     stored = run.open_volume("CT/a")
     np.testing.assert_array_equal(stored[...], values)
     whole = chunk.read_bytes()

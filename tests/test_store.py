@@ -294,7 +294,7 @@ def test_scratch_is_removed_also_after_an_error(run: RunFolder) -> None:
 
 def pending(run: RunFolder, name: str = "CT/v1", values: np.ndarray[Any, Any] | None = None, slices: int = 4) -> Any:
     volume = run.new_volume(name)
-    array = volume.create((4, 3, 5), (1, 3, 5), "int16", ("z", "y", "x"), {"cohort": {"a": 1}}, 1)
+    array = volume.create((4, 3, 5), (1, 3, 5), "int16", ("z", "y", "x"), {"cohort": {"a": 1}}, ("zstd", 1))
     if values is not None:
         array[:slices] = values[:slices]
     return volume

@@ -77,8 +77,8 @@ def _write(
     shape = stack.shape
     layout = Layout(shape, plan.dtype.itemsize, config.ingest.chunk_mib)
     attributes = ome_attributes(volume, layout, plan)
-    level = config.ingest.compression_level
-    array = pending.create(layout.shape, layout.chunks, plan.dtype.name, layout.axes, attributes, level)
+    codec = (config.ingest.compression, config.ingest.compression_level)
+    array = pending.create(layout.shape, layout.chunks, plan.dtype.name, layout.axes, attributes, codec)
     content = hashlib.sha256(f"{plan.dtype.str} {shape}".encode())
     counts = [counting.empty(plan.kind) for _ in range(shape[1])]
     for t in range(shape[0]):

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cohort.errors import FormatError
 from cohort.places import ObjectPath, files_below, of_results, remove_tree
@@ -47,9 +47,12 @@ class PendingVolume:
 
     def create(
         self, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, dimension_names: Sequence[str],
-        attributes: Mapping[str, Any], compression_level: int,
+        attributes: Mapping[str, Any], codec: tuple[Literal["zstd", "lz4"], int],
     ) -> zarr.Array[Any]:  # fmt: skip
-        """Create group and array `0` (Zarr v3): zstd after bit shuffling, a CRC-32C per chunk, no chunk left out."""
+        """Create group and array `0` (Zarr v3): Blosc with bit shuffling, a CRC-32C per chunk, no chunk left out.
+
+        `codec` is the name of the codec within Blosc and its level.
+        """
         import zarr
         from zarr.codecs import BloscCodec, Crc32cCodec
 
@@ -61,7 +64,7 @@ class PendingVolume:
             dtype=dtype,
             dimension_names=list(dimension_names),
             compressors=[
-                BloscCodec(cname="zstd", clevel=compression_level, shuffle="bitshuffle"),
+                BloscCodec(cname=codec[0], clevel=codec[1], shuffle="bitshuffle"),
                 Crc32cCodec(),
             ],
             fill_value=0,
