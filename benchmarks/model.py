@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.workers import cluster_of
-from cohort import pipeline
+from cohort.bench.measure import run_stage
+from cohort.checks import CHECKS
 from cohort.config import ClusterOptions, Config
 from cohort.phantom import make_series
 from cohort.provenance import versions
@@ -74,10 +75,7 @@ def measure(shape: Shape, work: Path, rounds: int) -> list[Measured]:
             shutil.rmtree(out, ignore_errors=True)
             for stage in STAGES:
                 start = time.perf_counter()
-                if stage == "scan":
-                    pipeline.scan([str(images)], out, config)
-                else:
-                    pipeline.stage(stage, out, config)
+                run_stage(stage, images, out, config)
                 took = time.perf_counter() - start
                 seconds[stage] = min(took, seconds.get(stage, took))
     run = RunFolder(out)
@@ -87,6 +85,8 @@ def measure(shape: Shape, work: Path, rounds: int) -> list[Measured]:
         "scan": len(run.parts("files")),
         "assemble": len(run.parts("frames")),
         "ingest": len(run.parts("partials")),
+        "reduce": len(run.parts("partials")),
+        "check": len(CHECKS),
     }
     return [
         Measured(stage, shape, {"fixed": 1.0, "file": counts["objects"], "megabyte": counts["bytes"] / 1e6,

@@ -40,6 +40,7 @@ import SimpleITK
 
 from benchmarks._corpus import dicom_files
 from cohort import headers, ingest, reductions, volumes
+from cohort.bench.measure import warm
 from cohort.cluster import connect
 from cohort.config import ClusterOptions, Config
 from cohort.phantom import make_series
@@ -168,20 +169,10 @@ def measure(name: str, corpus: Corpus) -> Cost:
         out.mkdir()
         if name in (ONE, TWO):
             with connect(ClusterOptions(workers=1 if name == ONE else 2)) as client:
-                client.run(_warm)
+                client.run(warm)
                 return _timed(method, corpus, out)
         with dask.config.set(scheduler="synchronous"):
             return _timed(method, corpus, out)
-
-
-def _warm() -> None:
-    """Import in a worker what the work will import."""
-    import pyarrow.dataset  # noqa: F401
-    import pydicom  # noqa: F401
-    import zarr  # noqa: F401
-
-    import cohort.ingest
-    import cohort.readers.dicom  # noqa: F401
 
 
 def _timed(method: Callable[[Corpus, Path], dict[str, tuple[float, float]]], corpus: Corpus, out: Path) -> Cost:

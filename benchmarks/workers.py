@@ -25,7 +25,7 @@ from pathlib import Path
 from distributed import Client, LocalCluster
 
 from benchmarks._corpus import multiply, phantoms
-from cohort import pipeline
+from cohort.bench.measure import run_stage, warm
 from cohort.config import ClusterOptions, Config
 from cohort.provenance import versions
 
@@ -53,15 +53,8 @@ def cluster_of(processes: int, threads: int) -> Iterator[Client]:
         Client(cluster) as client,
     ):  # fmt: skip
         client.wait_for_workers(processes)
-        client.run(_warm)
+        client.run(warm)
         yield client
-
-
-def _warm() -> None:
-    from importlib import import_module
-
-    for name in ("cohort.headers", "cohort.volumes", "cohort.ingest", "cohort.reductions", "pyarrow.parquet", "zarr"):
-        import_module(name)
 
 
 def _cpu() -> float:
@@ -77,10 +70,7 @@ def stages(images: Path, out: Path, client: Client, last: str) -> dict[str, Took
     for stage in STAGES[: STAGES.index(last) + 1]:
         before, own = sum(client.run(_cpu).values()), _cpu()
         start = time.perf_counter()
-        if stage == "scan":
-            pipeline.scan([str(images)], out, config)
-        else:
-            pipeline.stage(stage, out, config)
+        run_stage(stage, images, out, config)
         wall = time.perf_counter() - start
         found[stage] = Took(wall, sum(client.run(_cpu).values()) - before, _cpu() - own)
     return found

@@ -23,6 +23,7 @@ from cohort import pipeline
 from cohort.errors import OutputError, RunError
 from cohort.places import ObjectPath, place_of
 from cohort.store import RunFolder
+from cohort.store.object_lock import ObjectLock
 from cohort.verify import DAMAGED, repair, verify
 
 if TYPE_CHECKING:
@@ -248,6 +249,26 @@ def test_of_two_that_want_a_stale_lock_one_wins(environment: None, bucket: str) 
     with pytest.raises(FileExistsError):
         lock.write_bytes(b"third", new=True)
     assert lock.read_bytes() == b"first"
+
+
+def test_a_beating_heart_neither_takes_back_a_lost_lock_nor_stops(environment: None, bucket: str) -> None:
+    out = place_of(f"{bucket}/out")
+    assert isinstance(out, ObjectPath)
+    lock = ObjectLock(out)
+    lock.acquire()
+    before = (out / LOCK).stat().st_mtime
+    time.sleep(1.1)  # the store tells whole seconds
+    lock._beat_once()
+    assert (out / LOCK).stat().st_mtime > before
+
+    other = lock_of("elsewhere", 77)
+    (out / LOCK).write_bytes(other)
+    lock._beat_once()
+    assert (out / LOCK).read_bytes() == other
+    with pytest.raises(RunError, match="taken over"):
+        lock.check()
+    lock.release()
+    assert (out / LOCK).read_bytes() == other
 
 
 # -- what is refused ---------------------------------------------------------------------------------------

@@ -136,13 +136,12 @@ def _measured(images: Path, run: Path, workers: int) -> list[Row]:
     with connect(local.cluster) as client:
         assert client is not None
         client.wait_for_workers(workers)
-        client.run(_warm)
+        client.run(warm)
         address = dataclasses.replace(local.cluster, scheduler=client.scheduler.address, workers=None)
         config = dataclasses.replace(local, cluster=address)
         for stage in STAGES:
             before = client.run(_usage, reset=True)
-            scan = stage == "scan"
-            info = pipeline.scan([str(images)], run, config) if scan else pipeline.stage(stage, run, config)
+            info = run_stage(stage, images, run, config)
             after = client.run(_usage)
             rows.append(_row(stage, workers, info, before, after))
     voxels = _voxels(RunFolder(run))
@@ -176,12 +175,18 @@ def _row(stage: str, workers: int, info: Row, before: dict[str, Row], after: dic
     }
 
 
-def _warm() -> None:
-    """Import what the stages import, so that the first of them does not pay for it."""
+def warm() -> None:
+    """Import in a worker what the stages import, so that the first of them does not pay for it."""
     from importlib import import_module
 
-    for name in ("cohort.headers", "cohort.volumes", "cohort.ingest", "cohort.reductions", "pyarrow.parquet", "zarr"):
+    ours = ("headers", "volumes", "ingest", "reductions", "readers.dicom", "readers.nifti")
+    for name in (*(f"cohort.{name}" for name in ours), "dask.array", "pandas", "pyarrow.dataset", "zarr"):
         import_module(name)
+
+
+def run_stage(stage: str, images: Path, run: Path, config: Config) -> Row:
+    """Run one stage on a cluster that is there; returns `run.json`."""
+    return pipeline.scan([str(images)], run, config) if stage == "scan" else pipeline.stage(stage, run, config)
 
 
 def _usage(*, reset: bool = False) -> Row:

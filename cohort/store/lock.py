@@ -12,6 +12,7 @@ import os
 import platform
 import threading
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from cohort.errors import OutputError, RunError
@@ -29,7 +30,7 @@ STALE_SECONDS = 600
 _BEAT_SECONDS = 20
 
 
-class Lock:
+class Lock(ABC):
     """The lock of a run folder, held from `acquire` to `release`; its heart beats meanwhile.
 
     Parameters
@@ -43,19 +44,21 @@ class Lock:
         self._text = json.dumps(owner() | {"token": os.urandom(8).hex()}) + "\n"
         self._stop = threading.Event()
 
+    @abstractmethod
     def acquire(self) -> None:
         """Take the lock; raises OutputError where another run holds it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def release(self) -> None:
         """Give the lock back."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _is_ours(self) -> bool:
-        raise NotImplementedError
+        """Tell whether the lock is still the one that `acquire` wrote."""
 
+    @abstractmethod
     def _beat_once(self) -> None:
-        raise NotImplementedError
+        """Make the lock younger."""
 
     def check(self) -> None:
         """Raise RunError where another run has taken the lock for stale, as after a long time without a network."""

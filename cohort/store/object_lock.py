@@ -69,7 +69,11 @@ class ObjectLock(Lock):
             return False
 
     def _beat_once(self) -> None:
-        self._path.write_text(self._text)
+        found = self._path.read_tagged()
+        if found is None or found[0] != self._text.encode():
+            return
+        with contextlib.suppress(FileExistsError):  # another run took it since: a write of ours must not take it back
+            self._path.write_bytes(found[0], instead_of=found[1])
 
     def release(self) -> None:
         """Give the lock back."""
