@@ -116,7 +116,7 @@ def _report(folder: Path, rounds: int) -> None:
         run = RunFolder(Path(temporary) / "out")
         run.path.mkdir()
         run.write_json("run.json", {"format_version": cohort.schema.FORMAT_VERSION})
-        ours_once(run, folder)
+        ours_once(run, folder, Config())
         n_bytes = sum(array.nbytes for array in _arrays(run))
         stored = sum(path.stat().st_size for path in (run.path / "volumes.zarr").rglob("c/**/*") if path.is_file())
         costs = _costs(run, rounds)

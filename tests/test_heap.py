@@ -45,9 +45,9 @@ print(json.dumps(found))
 _PAGES = 10 * (2 << 20) // os.sysconf("SC_PAGESIZE")  # that ten arrays of 2 MiB have
 
 
-def _run(**environment: str) -> dict[str, int]:
+def _run(code: str = _FAULTS, **environment: str) -> dict[str, int]:
     usual = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
-    command = [sys.executable, "-c", _FAULTS]
+    command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=usual | environment, capture_output=True, text=True, check=True, timeout=120)
     found: dict[str, int] = json.loads(done.stdout)
     return found
@@ -68,4 +68,11 @@ def test_nothing_changes_where_nobody_asked_for_it() -> None:
     found = _run()
 
     assert found["inside"] < 0.1 * _PAGES
+    assert found["after"] < 0.1 * _PAGES
+
+
+def test_what_dask_enters_for_its_workers_is_nothing_asked_of_a_client() -> None:
+    """Else leaving would make a client as slow as its workers were."""
+    found = _run("import os; os.environ['MALLOC_TRIM_THRESHOLD_'] = '65536'" + _FAULTS)
+
     assert found["after"] < 0.1 * _PAGES

@@ -8,7 +8,6 @@ the kernel has to clear again. Ingest took 2.4 times the CPU time on a worker th
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 import threading
 from contextlib import contextmanager
@@ -47,9 +46,21 @@ def kept_heap() -> Iterator[None]:
 
 
 def _asked() -> int | None:
-    """Return the threshold that the environment asks for, None where there is none below ours."""
-    text = os.environ.get("MALLOC_TRIM_THRESHOLD_", "")
-    return int(text) if text.isdecimal() and int(text) < _KEPT else None
+    """Return the threshold that the environment asked for, None where there is none below ours.
+
+    That is the environment this process began with, as glibc saw it: Dask enters in `os.environ` of a client what its
+    workers begin with.
+    """
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            began = file.read().split(b"\0")
+    except OSError:
+        return None
+    for entry in began:
+        name, _, text = entry.partition(b"=")
+        if name == b"MALLOC_TRIM_THRESHOLD_" and text.isdigit() and int(text) < _KEPT:
+            return int(text)
+    return None
 
 
 def _libc() -> Any:
