@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from benchmarks._corpus import dicom_files, multiply, phantoms
 from benchmarks._made_up import MadeUpSource
 from cohort import headers
 from cohort.cluster import connect
+from cohort.cluster.running import bag_of
 from cohort.config import ClusterOptions, Config
 from cohort.readers import forget, read_header, without_warnings
 from cohort.readers.base import HEAD_BYTES
@@ -214,9 +215,9 @@ def _plan(rows: int) -> None:
     graphs: list[int] = []
     completed = headers.completed
 
-    def measured(bag: dask.bag.Bag) -> Iterator[Any]:
-        graphs.append(len(distributed.protocol.pickle.dumps(dict(bag.dask))))
-        return completed(bag)
+    def measured(parts: Sequence[Any], work: Callable[[Any], Any]) -> Iterator[Any]:
+        graphs.append(len(distributed.protocol.pickle.dumps(dict(bag_of(parts, work).dask))))
+        return completed(parts, work)
 
     headers.completed = measured
     with tempfile.TemporaryDirectory() as folder:

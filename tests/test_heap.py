@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only 
 _FAULTS = """
 import json, resource
 import numpy as np
-from cohort.cluster import kept_heap
+from cohort.cluster.heap import kept_heap
 
 def faults():
     np.ones(2 << 20, np.uint8)  # what is freed now is what the next ones may use

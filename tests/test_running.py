@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dask
 import dask.bag
@@ -39,18 +39,13 @@ def client(cluster: LocalCluster) -> Iterator[Client]:
         yield client
 
 
-def bag_of(work: Any) -> dask.bag.Bag:
-    """A bag with a number in each partition."""
-    return dask.bag.from_sequence(range(PARTITIONS), npartitions=PARTITIONS).map_partitions(work)
+def square(number: int) -> int:
+    return number**2
 
 
-def squares(numbers: Any) -> list[int]:
-    return [number**2 for number in numbers]
-
-
-def slow_squares(numbers: Any) -> list[int]:
+def slow_square(number: int) -> int:
     time.sleep(0.01)
-    return squares(numbers)
+    return square(number)
 
 
 EXPECTED = sorted(number**2 for number in range(PARTITIONS))
@@ -58,7 +53,7 @@ EXPECTED = sorted(number**2 for number in range(PARTITIONS))
 
 def test_the_scheduler_never_knows_of_more_than_a_window(client: Client) -> None:
     found, known = [], []
-    for result in completed(bag_of(squares)):
+    for result in completed(range(PARTITIONS), square):
         found.append(result)
         known.append(client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
     assert sorted(found) == EXPECTED
@@ -68,7 +63,7 @@ def test_the_scheduler_never_knows_of_more_than_a_window(client: Client) -> None
 
 def test_workers_may_come_and_go(cluster: LocalCluster, client: Client) -> None:
     found, first = [], next(iter(client.nthreads()))
-    for result in completed(bag_of(slow_squares)):
+    for result in completed(range(PARTITIONS), slow_square):
         found.append(result)
         if len(found) == 20:
             cluster.scale(2)
@@ -80,7 +75,7 @@ def test_workers_may_come_and_go(cluster: LocalCluster, client: Client) -> None:
 
 
 def test_who_stops_listening_leaves_nothing_behind(client: Client) -> None:
-    results = completed(bag_of(slow_squares))
+    results = completed(range(PARTITIONS), slow_square)
     next(results)
     results.close()  # type: ignore[attr-defined]
     deadline = time.monotonic() + 30
@@ -92,4 +87,4 @@ def test_who_stops_listening_leaves_nothing_behind(client: Client) -> None:
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
 def test_without_a_cluster_the_results_are_the_same(scheduler: str) -> None:
     with dask.config.set(scheduler=scheduler):
-        assert sorted(completed(bag_of(squares))) == EXPECTED
+        assert sorted(completed(range(PARTITIONS), square)) == EXPECTED

@@ -18,7 +18,7 @@ from cohort.schema import FILES, FINDINGS, Status
 from cohort.store import batches_of, inputs_of, read_part, read_partials, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     import pyarrow as pa
 
@@ -54,8 +54,6 @@ def check(run: RunFolder, config: Config, progress: Progress = ignore) -> dict[s
     dict
         The commit record; `counts` holds findings by severity and by code.
     """
-    import dask.bag
-
     upstream = run.record("reduce") or run.committed("assemble")
     inputs = inputs_of(config.as_dict()["check"], upstream)
     if run.is_current("check", inputs):
@@ -65,8 +63,8 @@ def check(run: RunFolder, config: Config, progress: Progress = ignore) -> dict[s
     done: dict[int, Counts] = {}
     with run.scratch("check") as scratch:
         look = partial(_look, run=run, options=config.check, scratch=scratch)
-        for number, counts in completed(dask.bag.from_sequence(range(len(CHECKS)), len(CHECKS)).map_partitions(look)):
-            done[number] = counts
+        for number, found in completed(range(len(CHECKS)), look):
+            done[number] = found
             progress(Step("check", len(done), len(CHECKS), "tables"))
         artefact = alone(partial(_joined, run, scratch))
     codes = sum((counts for _, counts in sorted(done.items())), Counter[tuple[str, str]]())
@@ -81,14 +79,11 @@ def check(run: RunFolder, config: Config, progress: Progress = ignore) -> dict[s
     return run.commit("check", inputs, [artefact], counts)
 
 
-def _look(numbers: Iterable[int], *, run: RunFolder, options: CheckOptions, scratch: str) -> list[tuple[int, Counts]]:
-    """Make some of the checks; their findings go to the disk."""
-    results = []
-    for number in numbers:
-        counts: Counts = Counter()
-        run.write_tables(_name(scratch, number), FINDINGS.arrow(), _tables(CHECKS[number](run, options), counts))
-        results.append((number, counts))
-    return results
+def _look(number: int, *, run: RunFolder, options: CheckOptions, scratch: str) -> tuple[int, Counts]:
+    """Make one of the checks; its findings go to the disk."""
+    counts: Counts = Counter()
+    run.write_tables(_name(scratch, number), FINDINGS.arrow(), _tables(CHECKS[number](run, options), counts))
+    return number, counts
 
 
 def _tables(found: Iterator[Row], counts: Counts) -> Iterator[pa.Table]:

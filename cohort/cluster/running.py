@@ -1,18 +1,23 @@
-"""Run the partitions of a bag on the ambient scheduler."""
+"""Run one function over many parts, as a Dask bag on the ambient scheduler."""
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from cohort.cluster.heap import kept_heap
 from cohort.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import dask.bag
     from distributed import Client
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 IN_PROCESS = {"sync": "synchronous", "synchronous": "synchronous", "threads": "threads"}
 """Names of the schedulers that need no other process, and Dask's names for them."""
@@ -21,13 +26,15 @@ _TASKS_PER_THREAD = 8  # that the scheduler knows of: enough that no thread wait
 _LEAST_TASKS = 16  # also while there is no worker: an adaptive cluster starts them by the tasks it sees
 
 
-def completed(bag: dask.bag.Bag) -> Iterator[Any]:
-    """Run a bag and yield the results of its partitions as they are done, in any order.
+def completed(parts: Sequence[Part], work: Callable[[Part], Result]) -> Iterator[Result]:
+    """Run a function over parts and yield its results as they are done, in any order.
 
     Parameters
     ----------
-    bag : Bag
-        Every partition must give a list; its items are yielded. Results should be small: counters, names.
+    parts : sequence
+        What the tasks are given, one each. Should be small: numbers, names.
+    work : callable
+        Part -> result, which should be small too: counters, names.
 
     Raises
     ------
@@ -36,7 +43,9 @@ def completed(bag: dask.bag.Bag) -> Iterator[Any]:
     """
     import dask
 
-    partitions = bag.to_delayed()
+    if not parts:
+        return
+    partitions = bag_of(parts, work).to_delayed()
     client = _ambient_client()
     if client is not None:
         yield from _from_workers(client, partitions)
@@ -47,7 +56,7 @@ def completed(bag: dask.bag.Bag) -> Iterator[Any]:
             yield from results
 
 
-def alone(work: Callable[[], Any]) -> Any:
+def alone(work: Callable[[], Result]) -> Result:
     """Run one call on the ambient scheduler: what needs many rows at once is held by a worker, not by the client.
 
     Parameters
@@ -55,14 +64,24 @@ def alone(work: Callable[[], Any]) -> Any:
     work : callable
         Takes nothing; its result should be small.
     """
-    import dask.bag
-
-    (result,) = completed(dask.bag.from_sequence([work], npartitions=1).map_partitions(_called))
+    (result,) = completed([work], _called)
     return result
 
 
-def _called(works: Iterable[Callable[[], Any]]) -> list[Any]:
-    return [work() for work in works]
+def _called(work: Callable[[], Result]) -> Result:
+    return work()
+
+
+def bag_of(parts: Sequence[Part], work: Callable[[Part], Result]) -> dask.bag.Bag:
+    """Return a bag with a part in each partition, and what becomes of it."""
+    import dask.bag
+
+    return dask.bag.from_sequence(parts, npartitions=len(parts)).map_partitions(partial(_worked, work=work))
+
+
+def _worked(parts: Iterable[Part], *, work: Callable[[Part], Result]) -> list[Result]:
+    with kept_heap():
+        return [work(part) for part in parts]
 
 
 def _ambient_client() -> Client | None:

@@ -78,16 +78,12 @@ def scan(run: RunFolder, sources: Sequence[Source], config: Config, progress: Pr
 def _read_shards(
     run: RunFolder, manifest: list[Artefact], config: Config, progress: Progress
 ) -> list[tuple[Artefact, dict[str, Any]]]:
-    import dask.bag
-
     shards = [(number, artefact.path) for number, artefact in enumerate(manifest)]
-    bag = dask.bag.from_sequence(shards, npartitions=len(shards))
-    bag = bag.map_partitions(partial(_read_partition, run=run, config=config))
     total = sum(artefact.rows or 0 for artefact in manifest)
     done = n_bytes = 0
     parts = []
     progress(Step("scan", 0, total, "files"))
-    for number, artefact, counts in completed(bag):
+    for number, artefact, counts in completed(shards, partial(_read_shard, run=run, config=config)):
         parts.append((number, artefact, counts))
         done, n_bytes = done + (artefact.rows or 0), n_bytes + counts["bytes"]
         progress(Step("scan", done, total, "files", n_bytes))
@@ -95,22 +91,17 @@ def _read_shards(
     return [(artefact, counts) for _, artefact, counts in parts]
 
 
-def _read_partition(
-    shards: Iterable[tuple[int, str]], *, run: RunFolder, config: Config
-) -> list[tuple[int, Artefact, dict[str, Any]]]:
-    return [(number, *_read_shard(run, number, name, config)) for number, name in shards]
-
-
-def _read_shard(run: RunFolder, number: int, manifest_name: str, config: Config) -> tuple[Artefact, dict[str, Any]]:
+def _read_shard(shard: tuple[int, str], *, run: RunFolder, config: Config) -> tuple[int, Artefact, dict[str, Any]]:
     """Read one shard of the manifest and write its part of `files/`, unless an earlier run did."""
     from cohort.readers import asked_columns
 
+    number, manifest_name = shard
     inputs = inputs_of(manifest_name, config.as_dict()["scan"], dict(config.modality))
     name = run.part_name("files", number, inputs)
     artefact = run.existing_part(name)
     if artefact is not None:
         table = read_part(run.path / name, columns=["size", "status", "reason", "format", "is_image"])
-        return artefact, _counts(table)
+        return number, artefact, _counts(table)
     objects = read_part(run.path / manifest_name)
     files = FILES.with_columns(asked_columns(config.scan))
     counts: list[dict[str, Any]] = []
@@ -123,7 +114,7 @@ def _read_shard(run: RunFolder, number: int, manifest_name: str, config: Config)
     artefact = run.write_tables(name, files.arrow(), counted(), plain=True)
     if artefact.rows != objects.num_rows:
         raise ConservationError("a shard lost rows")
-    return artefact, _added(counts)
+    return number, artefact, _added(counts)
 
 
 # -- counting ----------------------------------------------------------------------------------------------

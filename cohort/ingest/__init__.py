@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cohort import counting
-from cohort.cluster import Step, completed, ignore, kept_heap
+from cohort.cluster import Step, completed, ignore
 from cohort.config import MIB
 from cohort.errors import ConservationError, QuarantinedError, RejectedError, RunError
 from cohort.ingest.layout import zarr_path
@@ -26,7 +26,7 @@ from cohort.schema import OUTCOMES, PARTIALS, VOLUMES, Status
 from cohort.store import inputs_of, open_part, read_part, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     import pyarrow as pa
 
@@ -77,7 +77,7 @@ def ingest(
             return record
     run.withdraw(("ingest", "reduce", "check", "report"))
     batches = list(_batches(run, config))
-    work = partial(_ingest_partition, run=run, inputs=inputs, config=config, retry=retry_quarantined)
+    work = partial(_ingest_batch, run=run, inputs=inputs, config=config, retry=retry_quarantined)
     done = _run_batches(batches, work, progress)
     close_idle()
     counts = _totals([counts for *_, counts in done], sum(last - first for _, _, first, last in batches))
@@ -118,16 +118,11 @@ def _item_bytes(dtype: str | None) -> int:
 def _run_batches(
     batches: list[Batch], work: Callable[..., Any], progress: Progress
 ) -> list[tuple[int, Artefact, Artefact, Row]]:
-    import dask.bag
-
-    if not batches:
-        return []
-    bag = dask.bag.from_sequence(batches, npartitions=len(batches))
     total = sum(last - first for _, _, first, last in batches)
     done = n_bytes = 0
     results = []
     progress(Step("ingest", 0, total, "volumes"))
-    for result in completed(bag.map_partitions(work)):
+    for result in completed(batches, work):
         results.append(result)
         done, n_bytes = done + result[3]["volumes"], n_bytes + result[3]["bytes"]
         progress(Step("ingest", done, total, "volumes", n_bytes))
@@ -137,15 +132,8 @@ def _run_batches(
 # -- one batch ---------------------------------------------------------------------------------------------
 
 
-def _ingest_partition(
-    batches: Iterable[Batch], *, run: RunFolder, inputs: str, config: Config, retry: bool
-) -> list[tuple[int, Artefact, Artefact, Row]]:
-    with kept_heap():
-        return [_ingest_batch(batch, run, inputs, config, retry) for batch in batches]
-
-
 def _ingest_batch(
-    batch: Batch, run: RunFolder, inputs: str, config: Config, retry: bool
+    batch: Batch, *, run: RunFolder, inputs: str, config: Config, retry: bool
 ) -> tuple[int, Artefact, Artefact, Row]:
     """Ingest the volumes of one batch, unless an earlier run did: the name of the part tells."""
     number = batch[0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cohort.cluster import Step, completed, ignore, kept_heap
+from cohort.cluster import Step, completed, ignore
 from cohort.reductions.grouping import buckets_of, check_groupings
 from cohort.reductions.histograms import (
     EVERYTHING,
@@ -26,7 +26,7 @@ from cohort.schema import PARTIALS, PERCENTILES, SPACING, STATISTICS
 from cohort.store import inputs_of, read_part, read_partials, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
 
@@ -94,66 +94,48 @@ def _spacing_table(run: RunFolder) -> Any:
 def _volume_statistics(
     run: RunFolder, scratch: str, parts: list[Place], progress: Progress
 ) -> tuple[Artefact, dict[str, Any]]:
-    import dask.bag
-
     done: dict[int, tuple[str, int, int]] = {}
     progress(Step("reduce", 0, len(parts), "parts"))
-    if parts:
-        bag = dask.bag.from_sequence(list(enumerate(parts)), npartitions=len(parts))
-        for number, name, volumes, values in completed(
-            bag.map_partitions(partial(_summarise, run=run, scratch=scratch))
-        ):
-            done[number] = (name, volumes, values)
-            progress(Step("reduce", len(done), len(parts), "parts"))
+    summarise = partial(_summarise, run=run, scratch=scratch)
+    for number, name, volumes, values in completed(list(enumerate(parts)), summarise):
+        done[number] = (name, volumes, values)
+        progress(Step("reduce", len(done), len(parts), "parts"))
     tables = (read_part(run.path / done[number][0]) for number in sorted(done))
     artefact = run.write_tables("statistics/volumes.parquet", STATISTICS.arrow(), tables)
     counts = {"volumes": sum(v for _, v, _ in done.values()), "values": sum(n for *_, n in done.values())}
     return artefact, counts
 
 
-def _summarise(parts: Iterable[tuple[int, Place]], *, run: RunFolder, scratch: str) -> list[tuple[int, str, int, int]]:
+def _summarise(part: tuple[int, Place], *, run: RunFolder, scratch: str) -> tuple[int, str, int, int]:
     from cohort import counting
 
-    results = []
-    for number, path in parts:
-        by_volume: dict[str, list[counting.Counts]] = {}
-        units = {}
-        for row in read_partials(path):
-            by_volume.setdefault(row["volume_id"], []).append(counting.Counts.from_row(row))
-            units[row["volume_id"]] = row["value_unit"]
-        rows = [
-            {"volume_id": volume, "value_unit": units[volume]} | counting.summarise(pool(counts), PERCENTILES)
-            for volume, counts in by_volume.items()
-        ]
-        name = f"{scratch}/statistics-{number:05d}.parquet"
-        run.write_table(name, table_of(rows, STATISTICS.arrow()))
-        results.append((number, name, len(rows), sum(row["count"] for row in rows)))
-    return results
+    number, path = part
+    by_volume: dict[str, list[counting.Counts]] = {}
+    units = {}
+    for row in read_partials(path):
+        by_volume.setdefault(row["volume_id"], []).append(counting.Counts.from_row(row))
+        units[row["volume_id"]] = row["value_unit"]
+    rows = [
+        {"volume_id": volume, "value_unit": units[volume]} | counting.summarise(pool(counts), PERCENTILES)
+        for volume, counts in by_volume.items()
+    ]
+    name = f"{scratch}/statistics-{number:05d}.parquet"
+    run.write_table(name, table_of(rows, STATISTICS.arrow()))
+    return number, name, len(rows), sum(row["count"] for row in rows)
 
 
 def _recounted(run: RunFolder, scratch: str, parts: list[Place], progress: Progress) -> list[Place]:
     """Count every volume from Zarr and return parts of partials in the order of the first pass."""
-    import dask.bag
-
-    if not parts:
-        return []
-    bag = dask.bag.from_sequence(
-        [(number, *part) for number, part in enumerate(zip(parts, buckets_of(run), strict=True))],
-        npartitions=len(parts),
-    )
+    numbered = [(number, *part) for number, part in enumerate(zip(parts, buckets_of(run), strict=True))]
     names: dict[int, str] = {}
-    for number, name in completed(bag.map_partitions(partial(_recount, run=run, scratch=scratch))):
+    for number, name in completed(numbered, partial(_recount, run=run, scratch=scratch)):
         names[number] = name
         progress(Step("recount", len(names), len(parts), "parts"))
     return [run.path / names[number] for number in sorted(names)]
 
 
-def _recount(parts: Iterable[tuple[int, Place, int]], *, run: RunFolder, scratch: str) -> list[tuple[int, str]]:
-    with kept_heap():
-        return [(number, _recount_part(number, path, bucket, run, scratch)) for number, path, bucket in parts]
-
-
-def _recount_part(number: int, path: Place, bucket: int, run: RunFolder, scratch: str) -> str:
+def _recount(part: tuple[int, Place, int], *, run: RunFolder, scratch: str) -> tuple[int, str]:
+    number, path, bucket = part
     known = list(read_partials(path))
     units = {row["volume_id"]: row["value_unit"] for row in known}
     places = run.read("volumes", ["volume_id", "zarr_path"], list(units), bucket).to_pylist()
@@ -168,7 +150,7 @@ def _recount_part(number: int, path: Place, bucket: int, run: RunFolder, scratch
         rows += [identity | {"channel": channel} | counts.as_row() for channel, counts in enumerate(counted)]
     name = f"{scratch}/partials-{number:05d}.parquet"
     run.write_table(name, table_of(rows, PARTIALS.arrow()))
-    return name
+    return number, name
 
 
 # -- per group ---------------------------------------------------------------------------------------------

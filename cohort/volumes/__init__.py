@@ -17,7 +17,7 @@ from cohort.store import inputs_of, read_part, table_of
 from cohort.volumes.frames import PLACED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     import pyarrow as pa
 
@@ -65,7 +65,7 @@ def assemble(run: RunFolder, config: Config, progress: Progress = ignore) -> dic
     buckets = shuffle.count_buckets(run, config.assemble.bucket_rows)
     with run.scratch("assemble") as scratch:
         files = shuffle.scatter(run, scratch, buckets, progress)
-        task = partial(_assemble_partition, run=run, scratch=scratch, files=files, inputs=inputs)
+        task = partial(_assemble_bucket, run=run, scratch=scratch, files=files, inputs=inputs)
         done = _assemble_buckets(buckets, task, images, progress)
         artefacts = [frames for _, frames, _ in done]
         for table in (SERIES, VOLUMES):
@@ -82,32 +82,22 @@ def assemble(run: RunFolder, config: Config, progress: Progress = ignore) -> dic
 def _assemble_buckets(
     buckets: int, task: Callable[..., Any], images: int, progress: Progress
 ) -> list[tuple[int, Artefact, Row]]:
-    import dask.bag
-
     results, done = [], 0
     progress(Step("assemble", 0, images, "images"))
-    for result in completed(dask.bag.from_sequence(range(buckets), npartitions=buckets).map_partitions(task)):
+    for result in completed(range(buckets), task):
         results.append(result)
         done += result[2]["images"]
         progress(Step("assemble", done, images, "images"))
     return sorted(results, key=lambda result: result[0])
 
 
-def _assemble_partition(
-    buckets: Iterable[int], *, run: RunFolder, scratch: str, files: int, inputs: str
-) -> list[tuple[int, Artefact, Row]]:
-    from cohort.volumes import shuffle
-
-    gathered = ((bucket, shuffle.gather(run, scratch, files, bucket)) for bucket in buckets)
-    return [_assemble_bucket(bucket, table, run, scratch, inputs) for bucket, table in gathered]
-
-
 def _assemble_bucket(
-    bucket: int, table: pa.Table, run: RunFolder, scratch: str, inputs: str
+    bucket: int, *, run: RunFolder, scratch: str, files: int, inputs: str
 ) -> tuple[int, Artefact, Row]:
     """Assemble the series of one bucket and write what they are made of."""
     from cohort.volumes import series_table, shuffle
 
+    table = shuffle.gather(run, scratch, files, bucket)
     series, volumes, frames, images = [], [], [], 0
     for rows in shuffle.rows_by_series(table):
         chosen = [row for row in rows if row["is_image"] and row["status"] == Status.OK]

@@ -19,7 +19,7 @@ from cohort.store import footer_of, open_batches, open_part
 from cohort.volumes.frames import COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     import pyarrow as pa
@@ -69,26 +69,20 @@ def scatter(run: RunFolder, scratch: str, buckets: int, progress: Progress) -> i
     int
         Number of scattered files, 0 where the parts of `files` are the one bucket as they are.
     """
-    import dask.bag
-
     if buckets == 1:
         return 0
     parts = run.parts("files")
     files = min(buckets, len(parts))
     runs = [(i, parts[i * len(parts) // files : (i + 1) * len(parts) // files]) for i in range(files)]
-    bag = dask.bag.from_sequence(runs, npartitions=files)
-    task = partial(_scatter_partition, run=run, scratch=scratch, buckets=buckets)
-    for done, _ in enumerate(completed(bag.map_partitions(task)), 1):
+    task = partial(_scatter, run=run, scratch=scratch, buckets=buckets)
+    for done, _ in enumerate(completed(runs, task), 1):
         progress(Step("shuffle", done, files, "files"))
     return files
 
 
-def _scatter_partition(
-    runs: Iterable[tuple[int, list[Place]]], *, run: RunFolder, scratch: str, buckets: int
-) -> list[int]:
-    for number, parts in runs:
-        run.write_scratch(_name(scratch, number), partial(_scatter_run, parts=parts, buckets=buckets))
-    return [0]
+def _scatter(some: tuple[int, list[Place]], *, run: RunFolder, scratch: str, buckets: int) -> None:
+    number, parts = some
+    run.write_scratch(_name(scratch, number), partial(_scatter_run, parts=parts, buckets=buckets))
 
 
 def _name(scratch: str, number: int) -> str:
