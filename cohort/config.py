@@ -94,6 +94,9 @@ class IngestOptions:
         Read pixels at all. Without, the run ends after `assemble` and still reports.
     chunk_mib : float
         Aim for the size of a chunk, whole slices, before compression.
+    shard_mib : float or None
+        Pack chunks into files of so much, before compression: fewer objects, of which chunks can still be read one by
+        one. A task holds a shard in memory. None: each chunk is a file.
     batch_mib : float
         Pixels per unit of work.
     compression : str
@@ -115,6 +118,7 @@ class IngestOptions:
 
     pixels: bool = True
     chunk_mib: float = 8
+    shard_mib: float | None = None
     batch_mib: float = 64
     compression: Literal["zstd", "lz4"] = "zstd"
     compression_level: Literal[1, 2, 3, 4, 5, 6, 7, 8, 9] = 1
@@ -353,7 +357,9 @@ class Config:
 
         That is the libraries, and a batch of pixels as it is read, decoded and compressed.
         """
-        batch = 4 * math.ceil(max(self.ingest.batch_mib, self.ingest.chunk_mib)) if self.ingest.pixels else 0
+        options = self.ingest
+        most = max(options.batch_mib, options.chunk_mib, options.shard_mib or 0)
+        batch = 4 * math.ceil(most) if options.pixels else 0
         return _LIBRARIES_MIB + batch
 
     def with_options(self, section: str, **changes: Any) -> Config:
@@ -445,11 +451,8 @@ def _converted(value: Any, hint: Any, name: str) -> Any:
     if text.startswith("dict"):
         entries = _expect(value, dict, "a mapping of glob to Modality", name)
         return {_expect(k, str, "globs", name): _expect(v, str, "Modalities", name) for k, v in entries.items()}
-    if value is None:
-        return None
-    if "int" in text:
-        return _positive(_expect(value, int, "a whole number", name), name)
-    return _expect(value, str, "text", name)
+    optional = {"int | None": int, "float | None": float}.get(text, str)
+    return None if value is None else _converted(value, optional, name)
 
 
 def _expect(value: Any, kind: Any, words: str, name: str) -> Any:

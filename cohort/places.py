@@ -97,17 +97,18 @@ def persist(ask: Callable[[], T]) -> T:
         try:
             return ask()
         except Exception as error:
-            pause_after(error, attempt)
+            time.sleep(pause_after(error, attempt))
     raise AssertionError
 
 
-def pause_after(error: Exception, attempt: int) -> None:
-    """Wait before the next attempt; raises OSError where there is none left, or the store has refused."""
+def pause_after(error: Exception, attempt: int) -> float:
+    """Return the seconds before the next attempt; raises OSError where none is left, or the store has refused."""
     failure = as_os_error(error)
     if attempt == ATTEMPTS - 1 or failure.errno != errno.EIO:
         raise failure from None
     spread = random.uniform(0.5, 1.0)  # noqa: S311 - a pause is no secret
-    time.sleep(PAUSE_SECONDS * 2**attempt * spread)
+    seconds: float = PAUSE_SECONDS * 2**attempt * spread
+    return seconds
 
 
 def word_of(error: Exception) -> str:

@@ -86,7 +86,7 @@ def test_chunks_are_of_nearly_one_size(tmp_path: Path) -> None:
         assert layout.slab <= 16
         assert count == -(-slices // 16)  # no more files than before
         assert count * layout.slab - slices < count  # less than a slice of each chunk is filled up
-        assert layout.chunk_count == count
+        assert layout.object_count == count
 
 
 def test_counts_of_the_first_pass_are_those_of_the_voxels(tmp_path: Path) -> None:

@@ -28,23 +28,26 @@ class Layout:
     """How an image of (time, channel, slice, row, column) lies in Zarr: axes of length 1 are left out.
 
     Chunks are whole slices, at most `chunk_mib` of them and all of nearly one size: Zarr fills up the last one, and
-    what it is filled with would be compressed too.
+    what it is filled with would be compressed too. Shards are whole chunks, likewise. A slab is what is written at
+    once: a shard, or where there are none a chunk.
     """
 
-    def __init__(self, shape: tuple[int, ...], item_bytes: int, chunk_mib: float) -> None:
-        slice_bytes = shape[3] * shape[4] * item_bytes
-        most = int(max(1, chunk_mib * MIB // max(1, slice_bytes)))
-        self.slab = math.ceil(shape[2] / math.ceil(shape[2] / most))
+    def __init__(
+        self, shape: tuple[int, ...], item_bytes: int, chunk_mib: float, shard_mib: float | None = None
+    ) -> None:
+        slice_bytes = max(1, shape[3] * shape[4] * item_bytes)
+        depth = _evenly(shape[2], int(chunk_mib * MIB // slice_bytes))
+        self.slab = depth
+        if shard_mib is not None:
+            self.slab *= _evenly(math.ceil(shape[2] / depth), int(shard_mib * MIB // (depth * slice_bytes)))
         self._full = shape
         self._kept = [i for i in range(5) if i >= 3 or shape[i] > 1]
         self.axes = tuple("tczyx"[i] for i in self._kept)
         self.shape = tuple(shape[i] for i in self._kept)
-        self.chunks = tuple((1, 1, self.slab, shape[3], shape[4])[i] for i in self._kept)
-
-    @property
-    def chunk_count(self) -> int:
-        """Chunks the array has."""
-        return math.prod(-(-length // chunk) for length, chunk in zip(self.shape, self.chunks, strict=True))
+        self.chunks = tuple((1, 1, depth, shape[3], shape[4])[i] for i in self._kept)
+        stored = tuple((1, 1, self.slab, shape[3], shape[4])[i] for i in self._kept)
+        self.shards = None if shard_mib is None else stored
+        self.object_count = math.prod(-(-length // part) for length, part in zip(self.shape, stored, strict=True))
 
     def place(self, t: int, z: int, slices: int) -> tuple[slice, ...]:
         """Return where a slab belongs."""
@@ -70,6 +73,11 @@ class Layout:
         """Return the place of the first voxel along each axis, mm; see `translation_of`."""
         origin = (0.0, 0.0, *translation_of(volume["affine_lps"]))
         return [origin[i] for i in self._kept]
+
+
+def _evenly(total: int, most: int) -> int:
+    """Return the size of parts of nearly one size, none above `most` (but 1)."""
+    return math.ceil(total / math.ceil(total / max(1, most)))
 
 
 def translation_of(affine: list[float] | None) -> tuple[float, float, float]:

@@ -75,10 +75,11 @@ def _write(
     pending: PendingVolume, volume: Row, stack: VolumeFrames, plan: ValuePlan, inputs: str, config: Config
 ) -> Written:
     shape = stack.shape
-    layout = Layout(shape, plan.dtype.itemsize, config.ingest.chunk_mib)
+    options = config.ingest
+    layout = Layout(shape, plan.dtype.itemsize, options.chunk_mib, options.shard_mib)
     attributes = ome_attributes(volume, layout, plan)
-    codec = (config.ingest.compression, config.ingest.compression_level)
-    array = pending.create(layout.shape, layout.chunks, plan.dtype.name, layout.axes, attributes, codec)
+    codec = (options.compression, options.compression_level)
+    array = pending.create(layout.shape, layout.chunks, plan.dtype.name, layout.axes, attributes, codec, layout.shards)
     content = hashlib.sha256(f"{plan.dtype.str} {shape}".encode())
     counts = [counting.empty(plan.kind) for _ in range(shape[1])]
     for t in range(shape[0]):
@@ -95,7 +96,7 @@ def _write(
     pending.update_attributes(attributes)
     pending.commit({
         "volume_id": volume["volume_id"], "shape": layout.shape, "dtype": plan.dtype.name,
-        "chunks": layout.chunk_count, "content_sha256": digest, "inputs": inputs,
+        "chunks": layout.object_count, "content_sha256": digest, "inputs": inputs,
     })  # fmt: skip
     outcome = {
         "dtype": plan.dtype.name, "zarr_path": zarr_path(volume), "content_sha256": digest, "decoder": stack.decoder,

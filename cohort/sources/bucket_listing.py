@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,7 @@ class _Run:
                 return
             except Exception as error:
                 try:
-                    pause_after(error, attempt)
+                    time.sleep(pause_after(error, attempt))
                 except OSError as failure:  # raised again where the pages are taken
                     self._give(failure)
                     return

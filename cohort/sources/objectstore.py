@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from cohort.errors import SourceError
-from cohort.places import NO_CREDENTIALS, SCHEMES, as_os_error, has_credentials, store_of, word_of
+from cohort.places import NO_CREDENTIALS, SCHEMES, as_os_error, has_credentials, persist, store_of, word_of
 from cohort.sources.base import ObjectRef, printable
 from cohort.sources.bucket_listing import pages_of
 
@@ -33,7 +33,6 @@ _FIRST = 16 * 1024  # covers most headers with one request
 _LARGEST = 8 << 20  # of one request, when an object is read on and on
 _GROWTH = 4  # each further request in a row asks for so many times more
 _AT_ONCE = 32  # requests under way: a header is little against the time of a request
-_ATTEMPTS = 4  # of one range, each with the retries of the client
 
 
 class ObjectStoreSource:
@@ -196,35 +195,24 @@ class _Ranged(io.RawIOBase):
 
     def _first(self) -> tuple[bytes, int, str | None]:
         try:
-            return self._answer(0, _FIRST, None, attempts=1)
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-        meta = self._described()  # a range of nothing is an error to most stores
+            return self._ask(0, _FIRST, None)
+        except Exception as error:
+            failure = as_os_error(error)
+            if failure.errno != errno.EIO:
+                raise failure from None
+        meta = persist(lambda: self._store.head(self._key))  # a range of nothing is an error to most stores
         return (b"", 0, meta["e_tag"]) if meta["size"] == 0 else self._answer(0, _FIRST, meta["e_tag"])
 
-    def _described(self) -> Any:
-        try:
-            return self._store.head(self._key)
-        except Exception as error:
-            raise as_os_error(error) from None
-
-    def _answer(
-        self, start: int, stop: int, etag: str | None, attempts: int = _ATTEMPTS
-    ) -> tuple[bytes, int, str | None]:
+    def _answer(self, start: int, stop: int, etag: str | None) -> tuple[bytes, int, str | None]:
         """Return the bytes of a range, the size and the tag of the object; it must be the one begun with."""
+        return persist(lambda: self._ask(start, stop, etag))
+
+    def _ask(self, start: int, stop: int, etag: str | None) -> tuple[bytes, int, str | None]:
         options: dict[str, Any] = {"range": (start, stop)}
         if etag is not None:
             options["if_match"] = etag
-        for left in reversed(range(attempts)):
-            try:
-                found = self._store.get(self._key, options=options)
-                return bytes(found.bytes()), found.meta["size"], found.meta["e_tag"]
-            except Exception as error:
-                failure = as_os_error(error)
-                if left == 0 or failure.errno != errno.EIO:
-                    raise failure from None
-        raise AssertionError
+        found = self._store.get(self._key, options=options)
+        return bytes(found.bytes()), found.meta["size"], found.meta["e_tag"]
 
 
 def nested(urls: Sequence[str]) -> tuple[str, str] | None:

@@ -48,10 +48,12 @@ class PendingVolume:
     def create(
         self, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, dimension_names: Sequence[str],
         attributes: Mapping[str, Any], codec: tuple[Literal["zstd", "lz4"], int],
+        shards: tuple[int, ...] | None = None,
     ) -> zarr.Array[Any]:  # fmt: skip
         """Create group and array `0` (Zarr v3): Blosc with bit shuffling, a CRC-32C per chunk, no chunk left out.
 
-        `codec` is the name of the codec within Blosc and its level.
+        `codec` is the name of the codec within Blosc and its level. Shards, where wanted, are whole chunks, and should
+        be written whole.
         """
         import zarr
         from zarr.codecs import BloscCodec, Crc32cCodec
@@ -61,6 +63,7 @@ class PendingVolume:
             "0",
             shape=shape,
             chunks=chunks,
+            shards=shards,
             dtype=dtype,
             dimension_names=list(dimension_names),
             compressors=[
@@ -80,7 +83,7 @@ class PendingVolume:
         path.write_text(json.dumps(document, indent=2, allow_nan=False), encoding="utf-8")
 
     def commit(self, record: Mapping[str, Any]) -> None:
-        """Count the chunks and write the commit record: from now on the volume is seen."""
+        """Count the chunks, or shards, and write the commit record: from now on the volume is seen."""
         chunks, size = chunks_of(self.temporary)
         expected = int(record["chunks"])
         if chunks != expected:
@@ -147,7 +150,7 @@ def zarr_place(place: Place) -> dict[str, Any]:
 
 
 def chunks_of(folder: Place) -> tuple[int, int]:
-    """Return how many chunks an image has, and their size in bytes."""
+    """Return how many chunks, or shards, an image has, and their size in bytes."""
     sizes = [size for _, size in files_below(folder / "0/c")]
     return len(sizes), sum(sizes)
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import TYPE_CHECKING, Any
 
 from zarr.storage import ObjectStore
 
-from cohort.places import of_results
+from cohort.places import ATTEMPTS, of_results, pause_after
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
-
-_ATTEMPTS = 5  # the client does not ask again once an answer began
 
 
 class WrittenObjects(ObjectStore[Any]):
@@ -27,12 +24,12 @@ class WrittenObjects(ObjectStore[Any]):
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Read one chunk or document, again where the answer is cut."""
-        for _ in range(_ATTEMPTS - 1):
+        for attempt in range(ATTEMPTS):
             try:
                 return await super().get(key, prototype, byte_range)
-            except Exception:
-                await asyncio.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - a pause is no secret
-        return await super().get(key, prototype, byte_range)
+            except Exception as error:
+                await asyncio.sleep(pause_after(error, attempt))
+        raise AssertionError
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Write nothing: Zarr would make groups of all prefixes above the image, OUT's and the bucket's own too."""
