@@ -29,10 +29,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +39,7 @@ import numpy as np
 import pydicom
 import SimpleITK
 
+from benchmarks._alone import alone
 from benchmarks._corpus import dicom_files
 from cohort import headers, ingest, reductions, volumes
 from cohort.bench.measure import warm
@@ -168,9 +167,9 @@ _METHODS = {NAIVE: naive, DCM2NIIX: dcm2niix, SITK: simpleitk, FLOOR: floor, OUR
 
 
 def measure(name: str, corpus: Corpus) -> Cost:
-    """Run one method once, in a process of its own: what another left in memory is no part of it."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as alone:
-        return alone.submit(_measured, name, corpus).result()
+    """Run one method once, in a process of its own."""
+    cost: Cost = alone(_measured, name, corpus)
+    return cost
 
 
 def _measured(name: str, corpus: Corpus) -> Cost:
