@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cohort.config import Config, load_config
     from cohort.errors import CohortError, MisuseError, RunError
     from cohort.pipeline import run
+    from cohort.reductions import array_histogram as exact_histogram
     from cohort.schema import VERSION
 
     __version__ = VERSION
@@ -28,6 +29,7 @@ __all__ = [
     "RunError",
     "Volume",
     "__version__",
+    "exact_histogram",
     "load_config",
     "open",
     "run",
@@ -42,6 +44,7 @@ _PLACES = {
     "RunError": ("cohort.errors", "RunError"),
     "Volume": ("cohort.cohort", "Volume"),
     "__version__": ("cohort.schema", "VERSION"),
+    "exact_histogram": ("cohort.reductions", "array_histogram"),
     "load_config": ("cohort.config", "load_config"),
     "open": ("cohort.cohort", "open_run"),
     "run": ("cohort.pipeline", "run"),

@@ -20,8 +20,8 @@ def test_the_public_names_are_sorted_and_exist() -> None:
 
 def test_exactly_these_names_are_public() -> None:
     assert cohort.__all__ == [
-        "Cohort", "CohortError", "Config", "MisuseError", "RunError", "Volume", "__version__", "load_config", "open",
-        "run",
+        "Cohort", "CohortError", "Config", "MisuseError", "RunError", "Volume", "__version__", "exact_histogram",
+        "load_config", "open", "run",
     ]  # fmt: skip
     assert dir(cohort) == cohort.__all__
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cohort import exact_histogram
 from cohort.counting import Counts, count_values, merge, summarise
 from cohort.reductions import tree
 from cohort.reductions.tree import SPLIT_EVERY, reduce_array, reduce_parts
@@ -141,3 +142,29 @@ def test_an_error_while_loading_a_part_is_not_swallowed() -> None:
 
     with dask.config.set(scheduler="sync"), pytest.raises(OSError, match="0"):
         reduce_parts(load, sum, 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(chunked_arrays())
+def test_the_histogram_of_an_array_holds_every_value(
+    case: tuple[np.ndarray[Any, Any], tuple[tuple[int, ...], ...]],
+) -> None:
+    values, chunks = case
+    with dask.config.set(scheduler="sync"):
+        found = exact_histogram(da.from_array(values, chunks=chunks))
+    bins, counts = np.unique(values, return_counts=True)
+    np.testing.assert_array_equal(found["value_low"], bins)
+    np.testing.assert_array_equal(found["value_high"], bins)
+    np.testing.assert_array_equal(found["count"], counts)
+
+
+def test_the_histogram_of_floats_says_what_it_leaves_out() -> None:
+    values = np.random.default_rng(3).normal(size=(40, 50))
+    values[0, :3], values[1, :2] = np.nan, np.inf
+    with dask.config.set(scheduler="sync"):
+        found = exact_histogram(da.from_array(values, chunks=(7, 11)))
+    assert found.attrs == {"nan_count": 3, "inf_count": 2}
+    assert found["count"].sum() + 5 == values.size
+    finite = np.sort(values[np.isfinite(values)].astype(np.float32))
+    low, high = (np.repeat(found[name], found["count"]) for name in ("value_low", "value_high"))
+    assert ((low <= finite) & (finite < high)).all()

@@ -21,7 +21,7 @@ from cohort.reductions.histograms import (
 )
 from cohort.reductions.labels import label_statistics
 from cohort.reductions.spacing import spacing_columns, spacing_counts
-from cohort.reductions.voxels import count_array, count_volumes
+from cohort.reductions.voxels import array_histogram, count_volumes
 from cohort.schema import PARTIALS, PERCENTILES, SPACING, STATISTICS
 from cohort.store import inputs_of, read_part, read_partials, table_of
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from cohort.places import Place
     from cohort.store import Artefact, RunFolder
 
-__all__ = ["check_groupings", "count_array", "histogram", "pooled_counts", "reduce", "spacing", "views_of"]
+__all__ = ["array_histogram", "check_groupings", "histogram", "pooled_counts", "reduce", "spacing", "views_of"]
 
 Row = dict[str, Any]
 
