@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import socket
 import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from run_bytes import LOCK, in_folder, lock_of, without
 from running import config_with
 
 import cohort
@@ -24,22 +22,21 @@ from cohort.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from cohort.phantom import PhantomTruth
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # known to all
-HERE = Path(sys.prefix) / "azurite" / "node_modules" / ".bin"  # where .ci/run puts it
 KINDS = ("missing-slice", "enhanced-copy", "exact-duplicates", "nifti-version-2", "dicom-truncated-pixels")
-VARIES = "run.json"  # times and processes
 
 
 @pytest.fixture(scope="module")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a blob service."""
-    command = shutil.which("azurite-blob") or shutil.which("azurite-blob", path=str(HERE))
-    if command is None:
-        pytest.skip("no azurite-blob here: npm install azurite")
+    command = shutil.which("azurite-blob")
+    if command is None:  # it needs Node.js; .ci/run installs both
+        pytest.skip("no azurite-blob on the PATH: npm install azurite")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -87,17 +84,11 @@ def folder(truth: PhantomTruth, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return chosen
 
 
-def in_folder(out: Path) -> dict[str, bytes]:
-    found = {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()}
-    return {name: data for name, data in found.items() if name != VARIES}
-
-
 def in_container(blobs: Any, url: str) -> dict[str, bytes]:
     name, _, prefix = url.removeprefix("az://").partition("/")
     client = blobs.get_container_client(name)
     keys = [blob.name for blob in client.list_blobs(name_starts_with=prefix)]
-    found = {key.removeprefix(prefix).lstrip("/"): client.download_blob(key).readall() for key in keys}
-    return {name: data for name, data in found.items() if name != VARIES}
+    return {key.removeprefix(prefix).lstrip("/"): client.download_blob(key).readall() for key in keys}
 
 
 def uploaded(blobs: Any, folder: Path, name: str) -> int:
@@ -113,8 +104,8 @@ def test_a_container_holds_what_a_folder_holds(blobs: Any, container: str, folde
     pipeline.run([str(folder)], tmp_path / "out", config_with())
     pipeline.run([str(folder)], f"{container}/deep/out", config_with())
     found = in_container(blobs, f"{container}/deep/out")
-    assert found == in_folder(tmp_path / "out")
-    assert in_container(blobs, container).keys() - {f"deep/out/{VARIES}"} == {f"deep/out/{name}" for name in found}
+    assert without(found) == without(in_folder(tmp_path / "out"))
+    assert in_container(blobs, container).keys() == {f"deep/out/{name}" for name in found}
     assert verify(RunFolder(place_of(f"{container}/deep/out")), deep=True) == []
 
 
@@ -127,7 +118,7 @@ def test_from_a_container_to_a_container_by_the_command(
     assert len(cohort.open(tmp_path / "out").files.compute()) == files
     done = cohort_command("run", source, "-o", f"{container}/out", "--workers", "2")
     assert done.returncode == 0, done.stderr
-    assert in_container(blobs, f"{container}/out") == in_folder(tmp_path / "out")
+    assert without(in_container(blobs, f"{container}/out")) == without(in_folder(tmp_path / "out"))
     pipeline.scan([str(folder)], f"{container}/out", config_with(), restart=True)
     assert not any(name.startswith("volumes.zarr") for name in in_container(blobs, f"{container}/out"))
 
@@ -141,13 +132,13 @@ def test_one_run_at_a_time(blobs: Any, container: str, folder: Path) -> None:
         pipeline.scan([str(folder)], out, config_with())
     lock._beat_once()
     lock.check()
-    other = json.dumps({"host": "elsewhere", "pid": 77, "born": None, "started": "", "token": "0"}).encode()
-    (out / ".lock").write_bytes(other)
+    other = lock_of("elsewhere", 77)
+    (out / LOCK).write_bytes(other)
     lock._beat_once()
     with pytest.raises(RunError, match="taken over"):
         lock.check()
     lock.release()
-    assert (out / ".lock").read_bytes() == other
+    assert (out / LOCK).read_bytes() == other
 
 
 def test_what_is_not_there_says_so_in_a_line(blobs: Any, folder: Path, tmp_path: Path, cohort_command: Any) -> None:

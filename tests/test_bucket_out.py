@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import nibabel
 import numpy as np
 import pytest
+from run_bytes import LOCK, in_folder, lock_of, without
 from running import config_with
 from s3_proxy import uploaded
 
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from s3_proxy import Proxy
 
     from cohort.phantom import PhantomTruth
-
-VARIES = "run.json"  # times and processes
-LOCK = ".lock"
 
 
 KINDS = (
@@ -73,10 +71,6 @@ def bucket(client: Any, request: pytest.FixtureRequest) -> str:
     return f"s3://{name}"
 
 
-def in_folder(out: Path) -> dict[str, bytes]:
-    return {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()}
-
-
 def in_bucket(client: Any, url: str) -> dict[str, bytes]:
     """What a client of another library finds below a prefix."""
     name, _, prefix = url.removeprefix("s3://").partition("/")
@@ -86,10 +80,6 @@ def in_bucket(client: Any, url: str) -> dict[str, bytes]:
             body = client.get_object(Bucket=name, Key=one["Key"])["Body"].read()
             found[one["Key"].removeprefix(prefix).lstrip("/")] = body
     return found
-
-
-def without(found: dict[str, bytes]) -> dict[str, bytes]:
-    return {name: data for name, data in found.items() if name != VARIES}
 
 
 # -- the same bytes ----------------------------------------------------------------------------------------
@@ -212,10 +202,6 @@ def test_begun_anew_nothing_of_before_is_left(client: Any, environment: None, bu
 
 
 # -- one run at a time -------------------------------------------------------------------------------------
-
-
-def lock_of(host: str, pid: int) -> bytes:
-    return (json.dumps({"host": host, "pid": pid, "born": None, "started": "", "token": "0"}) + "\n").encode()
 
 
 def test_another_run_is_named(environment: None, bucket: str, folder: Path) -> None:
