@@ -132,8 +132,13 @@ def test_one_run_at_a_time(blobs: Any, container: str, folder: Path) -> None:
         pipeline.scan([str(folder)], out, config_with())
     lock._beat_once()
     lock.check()
+    seen = (out / LOCK).read_tagged()
+    assert seen is not None
     other = lock_of("elsewhere", 77)
     (out / LOCK).write_bytes(other)
+    for condition in ({"instead_of": seen[1]}, {"new": True}):
+        with pytest.raises(FileExistsError):
+            (out / LOCK).write_bytes(b"", **condition)  # type: ignore[arg-type]
     lock._beat_once()
     with pytest.raises(RunError, match="taken over"):
         lock.check()
